@@ -1,0 +1,299 @@
+// Package events says what happened, as others see it: the types, their subjects
+// and their fields. It imports the standard library only, so that a program that
+// subscribes needs nothing else of Sallyport.
+//
+// On the wire an event is a NATS message: the CloudEvents 1.0 attributes are headers
+// (binary mode), the body is the JSON of one of the payload types below, and the
+// subject is the type itself. Start at [Event]; [Decode] turns a message into one.
+package events
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Type names what happened. It is the NATS subject too, and never holds user input.
+type Type string
+
+// Root is the first part of every type; subscribe to Root + ".>" for all events.
+const Root = "sallyport.v1"
+
+// The types of this version.
+const (
+	LoginAcceptedType  Type = Root + ".login.accepted"
+	LoginRefusedType   Type = Root + ".login.refused"
+	MethodAcceptedType Type = Root + ".method.accepted"
+	MethodRejectedType Type = Root + ".method.rejected"
+	MethodUnknownType  Type = Root + ".method.unknown"
+	MethodFailedType   Type = Root + ".method.failed"
+	MethodSkippedType  Type = Root + ".method.skipped"
+	SessionOpenedType  Type = Root + ".session.opened"
+	SessionClosedType  Type = Root + ".session.closed"
+	ServerStartedType  Type = Root + ".server.started"
+	ServerStoppedType  Type = Root + ".server.stopped"
+)
+
+// Reason says why, from a closed list, so that a program can branch on it.
+type Reason string
+
+// The closed list of reasons.
+const (
+	WrongPassword    Reason = "wrong_password"
+	WrongCode        Reason = "wrong_code"
+	UnknownUser      Reason = "unknown_user"
+	Rejected         Reason = "rejected" // by a method that gave no narrower reason
+	AccountDisabled  Reason = "account_disabled"
+	AccountExpired   Reason = "account_expired"
+	GroupNotAllowed  Reason = "group_not_allowed"
+	AccountLocked    Reason = "account_locked"
+	SourceBanned     Reason = "source_banned"
+	MethodFailed     Reason = "method_failed"
+	TimedOut         Reason = "timed_out"
+	Overloaded       Reason = "overloaded"
+	ClientLeft       Reason = "client_left"
+	FactorMissing    Reason = "second_factor_missing"
+	NoMethod         Reason = "no_method"
+	BadName          Reason = "bad_name" // not a user name by RFC 8265, or unusable as a folder
+	EmptyPassword    Reason = "empty_password"
+	InputTooLong     Reason = "input_too_long"
+	HomeUnavailable  Reason = "home_unavailable"
+	EventNotStored   Reason = "event_not_stored"
+	ShuttingDown     Reason = "shutting_down"
+	MethodStopped    Reason = "method_stopped"
+	ClientQuit       Reason = "client_quit"
+	ConnectionLost   Reason = "connection_lost"
+	IdleTimeout      Reason = "idle_timeout"
+	ServerShutdown   Reason = "server_shutdown"
+	InternalError    Reason = "internal_error"
+	AccountDamaged   Reason = "account_damaged" // its record or hash can't be read
+	MethodOverLimits Reason = "limit_exceeded"
+)
+
+// Known reports whether r is in the closed list; a plugin may only give such a reason.
+func (r Reason) Known() bool {
+	switch r {
+	case WrongPassword, WrongCode, UnknownUser, Rejected, AccountDisabled, AccountExpired, GroupNotAllowed,
+		AccountLocked, SourceBanned, MethodFailed, TimedOut, Overloaded, ClientLeft, FactorMissing, NoMethod,
+		BadName, EmptyPassword, InputTooLong, HomeUnavailable, EventNotStored, ShuttingDown, MethodStopped,
+		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits:
+		return true
+	}
+	return false
+}
+
+// Payload is the body of an event.
+type Payload interface{ EventType() Type }
+
+// Login is what every event of one login shares; LoginID joins them.
+type Login struct {
+	LoginID string `json:"login_id"`
+	// Service is the name of the listener, such as "partners".
+	Service string `json:"service,omitempty"`
+	// User is the canonical name (RFC 8265). It is left out for a name that no method knew,
+	// since people type passwords there.
+	User string `json:"user,omitempty"`
+	// Peer is the client's address and port.
+	Peer string `json:"peer,omitempty"`
+	// Trial marks a login tried by an administrator's command, not by a client.
+	Trial bool `json:"trial,omitempty"`
+}
+
+// LoginAccepted is stored before the client hears that it is in.
+type LoginAccepted struct {
+	Login
+	Method     string   `json:"method"`
+	Factors    []string `json:"factors,omitempty"` // second-factor methods that accepted
+	Groups     []string `json:"groups,omitempty"`
+	TLS        string   `json:"tls,omitempty"` // such as "TLS 1.3"
+	DurationMS int64    `json:"duration_ms"`
+}
+
+// LoginRefused says why, which the client is not told.
+type LoginRefused struct {
+	Login
+	Reason     Reason `json:"reason"`
+	Method     string `json:"method,omitempty"` // the method that decided, if one did
+	DurationMS int64  `json:"duration_ms"`
+}
+
+// MethodResult is one method's part in a login; its type says the verdict.
+type MethodResult struct {
+	Login
+	Verdict    Type   `json:"-"`
+	Method     string `json:"method"`
+	Reason     Reason `json:"reason,omitempty"`
+	DurationMS int64  `json:"duration_ms"`
+	// Ignored names fields that the plugin set and has no grant for.
+	Ignored []string `json:"ignored,omitempty"`
+}
+
+// SessionOpened follows an accepted login once the client was told so.
+type SessionOpened struct {
+	Login
+	SessionID string `json:"session_id"`
+	TLS       string `json:"tls,omitempty"`
+}
+
+// SessionClosed sums a session up.
+type SessionClosed struct {
+	Login
+	SessionID     string `json:"session_id"`
+	Reason        Reason `json:"reason"`
+	DurationMS    int64  `json:"duration_ms"`
+	FilesUp       int64  `json:"files_up"`
+	FilesDown     int64  `json:"files_down"`
+	BytesReceived int64  `json:"bytes_received"`
+	BytesSent     int64  `json:"bytes_sent"`
+}
+
+// ServerStarted is the first event of a run.
+type ServerStarted struct {
+	Name     string   `json:"name"`
+	Version  string   `json:"version"`
+	Services []string `json:"services"`
+	Methods  []string `json:"methods"`
+}
+
+// ServerStopped is the last event of a run that ended in order.
+type ServerStopped struct {
+	Name     string `json:"name"`
+	UptimeMS int64  `json:"uptime_ms"`
+}
+
+// EventType implements [Payload].
+func (*LoginAccepted) EventType() Type { return LoginAcceptedType }
+
+// EventType implements [Payload].
+func (*LoginRefused) EventType() Type { return LoginRefusedType }
+
+// EventType implements [Payload].
+func (m *MethodResult) EventType() Type { return m.Verdict }
+
+// EventType implements [Payload].
+func (*SessionOpened) EventType() Type { return SessionOpenedType }
+
+// EventType implements [Payload].
+func (*SessionClosed) EventType() Type { return SessionClosedType }
+
+// EventType implements [Payload].
+func (*ServerStarted) EventType() Type { return ServerStartedType }
+
+// EventType implements [Payload].
+func (*ServerStopped) EventType() Type { return ServerStoppedType }
+
+func newPayload(t Type) Payload {
+	switch t {
+	case LoginAcceptedType:
+		return &LoginAccepted{}
+	case LoginRefusedType:
+		return &LoginRefused{}
+	case MethodAcceptedType, MethodRejectedType, MethodUnknownType, MethodFailedType, MethodSkippedType:
+		return &MethodResult{Verdict: t}
+	case SessionOpenedType:
+		return &SessionOpened{}
+	case SessionClosedType:
+		return &SessionClosed{}
+	case ServerStartedType:
+		return &ServerStarted{}
+	case ServerStoppedType:
+		return &ServerStopped{}
+	}
+	return nil
+}
+
+// Event is a payload with the CloudEvents attributes that go around it.
+type Event struct {
+	ID     string // UUIDv7; also the Nats-Msg-Id
+	Time   time.Time
+	Source string // "/sallyport/" and the server's name
+	Data   Payload
+}
+
+// The header names of the CloudEvents 1.0 NATS binding, binary mode.
+const (
+	headerSpecVersion = "ce-specversion"
+	headerID          = "ce-id"
+	headerType        = "ce-type"
+	headerSource      = "ce-source"
+	headerTime        = "ce-time"
+	headerContentType = "content-type"
+)
+
+// ErrUnknownType is returned by [Decode] for a type that this version does not know.
+// A subscriber should skip such an event: newer servers have more types.
+var ErrUnknownType = errors.New("unknown event type")
+
+// Encode returns the headers and the body of e.
+func (e Event) Encode() (header map[string][]string, body []byte, err error) {
+	body, err = json.Marshal(e.Data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode %s: %w", e.Data.EventType(), err)
+	}
+	return map[string][]string{
+		headerSpecVersion: {"1.0"},
+		headerID:          {e.ID},
+		headerType:        {string(e.Data.EventType())},
+		headerSource:      {e.Source},
+		headerTime:        {e.Time.UTC().Format(time.RFC3339Nano)},
+		headerContentType: {"application/json"},
+	}, body, nil
+}
+
+// Decode is the reverse of [Event.Encode]. The maps of nats.go and net/http fit as header.
+func Decode(header map[string][]string, body []byte) (Event, error) {
+	first := func(name string) string {
+		if values := header[name]; len(values) > 0 {
+			return values[0]
+		}
+		return ""
+	}
+	e := Event{ID: first(headerID), Source: first(headerSource), Data: newPayload(Type(first(headerType)))}
+	if e.Data == nil {
+		return Event{}, fmt.Errorf("%w: %q", ErrUnknownType, first(headerType))
+	}
+	var err error
+	if e.Time, err = time.Parse(time.RFC3339Nano, first(headerTime)); err != nil {
+		return Event{}, fmt.Errorf("event %s: time: %w", e.ID, err)
+	}
+	if err := json.Unmarshal(body, e.Data); err != nil {
+		return Event{}, fmt.Errorf("event %s: body: %w", e.ID, err)
+	}
+	return e, nil
+}
+
+// MarshalJSON writes e as one CloudEvents JSON object (structured mode), for people and scripts.
+func (e Event) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		SpecVersion string    `json:"specversion"`
+		ID          string    `json:"id"`
+		Type        Type      `json:"type"`
+		Source      string    `json:"source"`
+		Time        time.Time `json:"time"`
+		Data        Payload   `json:"data"`
+	}{"1.0", e.ID, e.Data.EventType(), e.Source, e.Time.UTC(), e.Data})
+}
+
+// UnmarshalJSON is the reverse of [Event.MarshalJSON].
+func (e *Event) UnmarshalJSON(text []byte) error {
+	var raw struct {
+		ID     string          `json:"id"`
+		Type   Type            `json:"type"`
+		Source string          `json:"source"`
+		Time   time.Time       `json:"time"`
+		Data   json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(text, &raw); err != nil {
+		return err
+	}
+	data := newPayload(raw.Type)
+	if data == nil {
+		return fmt.Errorf("%w: %q", ErrUnknownType, raw.Type)
+	}
+	if err := json.Unmarshal(raw.Data, data); err != nil {
+		return fmt.Errorf("event %s: %w", raw.ID, err)
+	}
+	*e = Event{ID: raw.ID, Time: raw.Time, Source: raw.Source, Data: data}
+	return nil
+}

@@ -1,0 +1,270 @@
+// Package account keeps the host's own accounts: who may log in, with which password,
+// where to. Start at [Accounts]; [Hasher] is the bounded queue that all hashing goes through.
+package account
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/mail"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+	"github.com/sallyport-ftps/sallyport/host/state"
+)
+
+const bucket = "accounts"
+
+var (
+	// ErrDamaged says that an account is there and can't be read: its logins are refused.
+	ErrDamaged = errors.New("account is damaged")
+	// ErrExists says that the name is taken.
+	ErrExists = errors.New("account exists already")
+	// ErrNotFound says that there is no such account.
+	ErrNotFound = errors.New("no such account")
+	// ErrInvalid says that what was asked for is not allowed; the text says what is.
+	ErrInvalid = errors.New("not allowed")
+)
+
+// Account is what may be shown of an account.
+type Account struct {
+	Name    string    `json:"name"` // canonical, see policy.Username
+	Groups  []string  `json:"groups"`
+	Email   string    `json:"email,omitempty"`
+	Home    string    `json:"home,omitempty"` // empty: the group's
+	Enabled bool      `json:"enabled"`
+	Created time.Time `json:"created"`
+	// PasswordChanged is when the password was last set.
+	PasswordChanged time.Time `json:"password_changed"`
+}
+
+// record is what is stored: the account with its credentials, so that one
+// compare-and-swap changes all of it.
+type record struct {
+	Account
+	Hash string `json:"hash"`
+}
+
+// Accounts manages the accounts in a store.
+type Accounts struct {
+	store  state.Store
+	hasher *Hasher
+	rules  policy.Passwords
+	groups []string
+	dummy  string // hash that unknown names are checked against, so that they take as long
+	now    func() time.Time
+}
+
+// New makes the manager. Groups are the names that an account may be in.
+func New(ctx context.Context, store state.Store, hasher *Hasher, rules policy.Passwords, groups []string) (*Accounts, error) {
+	dummy, err := hasher.Hash(ctx, secret.New("the password of nobody"))
+	if err != nil {
+		return nil, err
+	}
+	return &Accounts{store: store, hasher: hasher, rules: rules, groups: groups, dummy: dummy, now: time.Now}, nil
+}
+
+// Add makes an account. The name is made canonical; a group must exist; the policy decides on the password.
+// The error is ErrExists, ErrInvalid, *policy.Refusal or the store's.
+func (a *Accounts) Add(ctx context.Context, account Account, password secret.Text) (Account, error) {
+	if err := a.validate(&account); err != nil {
+		return Account{}, err
+	}
+	if _, err := a.store.Get(ctx, bucket, account.Name); err == nil {
+		return Account{}, fmt.Errorf("%s: %w", account.Name, ErrExists)
+	}
+	hash, err := a.newHash(ctx, account, password)
+	if err != nil {
+		return Account{}, err
+	}
+	account.Enabled, account.Created, account.PasswordChanged = true, a.now().UTC(), a.now().UTC()
+	if err := a.put(ctx, record{account, hash}, 0); err != nil {
+		if errors.Is(err, state.ErrConflict) {
+			return Account{}, fmt.Errorf("%s: %w", account.Name, ErrExists)
+		}
+		return Account{}, err
+	}
+	return account, nil
+}
+
+// SetPassword changes the password, if the policy allows it.
+func (a *Accounts) SetPassword(ctx context.Context, name string, password secret.Text) (Account, error) {
+	r, _, err := a.get(ctx, name)
+	if err != nil {
+		return Account{}, err
+	}
+	hash, err := a.newHash(ctx, r.Account, password)
+	if err != nil {
+		return Account{}, err
+	}
+	return a.change(ctx, name, func(r *record) {
+		r.Hash, r.PasswordChanged = hash, a.now().UTC()
+	})
+}
+
+// SetEnabled switches logins of the account on or off.
+func (a *Accounts) SetEnabled(ctx context.Context, name string, enabled bool) (Account, error) {
+	return a.change(ctx, name, func(r *record) { r.Enabled = enabled })
+}
+
+// Remove deletes the account. Its files stay.
+func (a *Accounts) Remove(ctx context.Context, name string) (Account, error) {
+	r, revision, err := a.get(ctx, name)
+	if err != nil {
+		return Account{}, err
+	}
+	if err := a.store.Delete(ctx, bucket, r.Name, revision); err != nil {
+		return Account{}, err
+	}
+	return r.Account, nil
+}
+
+// Get returns one account, or ErrNotFound, or ErrDamaged.
+func (a *Accounts) Get(ctx context.Context, name string) (Account, error) {
+	r, _, err := a.get(ctx, name)
+	return r.Account, err
+}
+
+// List returns up to limit accounts with names after the one named, by name.
+func (a *Accounts) List(ctx context.Context, after string, limit int) ([]Account, error) {
+	records, err := a.store.List(ctx, bucket, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	accounts := make([]Account, 0, len(records))
+	for _, stored := range records {
+		r, err := decode(stored)
+		if err != nil {
+			return nil, err
+		}
+		accounts = append(accounts, r.Account)
+	}
+	return accounts, nil
+}
+
+// Check is the answer to "is this the account's password?".
+type Check struct {
+	Enrolled bool // there is such an account
+	Right    bool
+	Reason   events.Reason // why not, if not
+	Account  Account       // if Right
+}
+
+// Verify checks a password. It takes as long for a name that does not exist. An error means that
+// it could not be checked: ErrOverloaded, ErrDamaged, the context's or the store's.
+func (a *Accounts) Verify(ctx context.Context, name string, source netip.Addr, password secret.Text) (Check, error) {
+	r, _, err := a.get(ctx, name)
+	enrolled := !errors.Is(err, ErrNotFound)
+	if err != nil && enrolled {
+		return Check{}, err
+	}
+	if !enrolled {
+		r.Hash = a.dummy
+	}
+	right, err := a.hasher.Match(ctx, source, r.Hash, password)
+	switch {
+	case err != nil:
+		return Check{}, fmt.Errorf("account %s: %w", name, err)
+	case !enrolled:
+		return Check{Reason: events.UnknownUser}, nil
+	case !right:
+		return Check{Enrolled: true, Reason: events.WrongPassword}, nil
+	case !r.Enabled:
+		return Check{Enrolled: true, Reason: events.AccountDisabled}, nil
+	}
+	return Check{Enrolled: true, Right: true, Account: r.Account}, nil
+}
+
+func (a *Accounts) validate(account *Account) error {
+	name, err := policy.Username(account.Name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if err := policy.PathElement(name); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	account.Name = name
+	if len(account.Groups) == 0 {
+		account.Groups = []string{"default"}
+	}
+	for _, group := range account.Groups {
+		if !slices.Contains(a.groups, group) {
+			return fmt.Errorf("%w: group %q is not in the configuration; there are %q", ErrInvalid, group, a.groups)
+		}
+	}
+	if account.Email != "" {
+		if address, err := mail.ParseAddress(account.Email); err != nil || address.Address != account.Email {
+			return fmt.Errorf("%w: e-mail address %q; expected is something like alice@example.org", ErrInvalid, account.Email)
+		}
+	}
+	if account.Home != "" && !filepath.IsAbs(account.Home) {
+		return fmt.Errorf("%w: home folder %q; expected is an absolute path", ErrInvalid, account.Home)
+	}
+	return nil
+}
+
+func (a *Accounts) newHash(ctx context.Context, account Account, password secret.Text) (string, error) {
+	if err := a.rules.Check(password, append([]string{account.Name, account.Email}, account.Groups...)...); err != nil {
+		return "", err
+	}
+	return a.hasher.Hash(ctx, password)
+}
+
+func (a *Accounts) get(ctx context.Context, typed string) (record, state.Revision, error) {
+	name, err := policy.Username(typed)
+	if err != nil {
+		return record{}, 0, fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	stored, err := a.store.Get(ctx, bucket, name)
+	switch {
+	case errors.Is(err, state.ErrNotFound):
+		return record{}, 0, fmt.Errorf("%s: %w", name, ErrNotFound)
+	case errors.Is(err, state.ErrDamaged):
+		return record{}, 0, fmt.Errorf("%s: %w", name, ErrDamaged)
+	case err != nil:
+		return record{}, 0, fmt.Errorf("account %s: %w", name, err)
+	}
+	r, err := decode(stored)
+	return r, stored.Revision, err
+}
+
+// change applies one change to the newest record, again if somebody else was faster.
+func (a *Accounts) change(ctx context.Context, name string, apply func(*record)) (Account, error) {
+	for {
+		r, revision, err := a.get(ctx, name)
+		if err != nil {
+			return Account{}, err
+		}
+		apply(&r)
+		err = a.put(ctx, r, revision)
+		if errors.Is(err, state.ErrConflict) {
+			continue
+		}
+		return r.Account, err
+	}
+}
+
+func (a *Accounts) put(ctx context.Context, r record, was state.Revision) error {
+	value, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("account %s: %w", r.Name, err)
+	}
+	if _, err := a.store.Put(ctx, bucket, r.Name, value, was); err != nil {
+		return fmt.Errorf("account %s: %w", r.Name, err)
+	}
+	return nil
+}
+
+func decode(stored state.Record) (record, error) {
+	var r record
+	if err := json.Unmarshal(stored.Value, &r); err != nil || r.Name != stored.Key {
+		return record{}, fmt.Errorf("%s: %w", stored.Key, ErrDamaged)
+	}
+	return r, nil
+}

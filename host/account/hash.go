@@ -1,0 +1,189 @@
+package account
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/go-crypt/crypt"
+	"github.com/go-crypt/crypt/algorithm/argon2"
+
+	"github.com/sallyport-ftps/sallyport/host/secret"
+)
+
+// The cost of argon2id: OWASP's figures (Password Storage Cheat Sheet, 19 MiB, two passes, one lane).
+const (
+	argonMemoryKiB = 19 * 1024
+	argonPasses    = 2
+	argonLanes     = 1
+)
+
+// How many checks may wait. Beyond that a login fails at once, rather than everybody's in a minute.
+const (
+	maxWaiting       = 1024
+	maxWaitingSource = 128
+)
+
+// ErrOverloaded says that too many passwords wait to be checked.
+var ErrOverloaded = errors.New("too many password checks are waiting")
+
+// Hasher computes password hashes: at most as many at once as it has workers, the sources
+// taking turns, and equal checks sharing one computation. Without the bound, 64 clients
+// would compute 64 hashes side by side and all of them slower (see make bench).
+type Hasher struct {
+	workers int
+	hasher  *argon2.Hasher
+	key     []byte // keys the fingerprints of equal checks
+
+	mu      sync.Mutex
+	running int
+	waiting int
+	turns   []netip.Addr // sources with waiting checks, in turn
+	queues  map[netip.Addr][]*check
+	shared  map[[sha256.Size]byte]*check
+}
+
+// check is one computation; several callers may wait for it.
+type check struct {
+	run     func() (bool, error)
+	print   [sha256.Size]byte
+	callers int // guarded by Hasher.mu; none left: not worth running
+	done    chan struct{}
+	match   bool
+	err     error
+}
+
+// NewHasher makes a Hasher; workers is usually the number of cores.
+func NewHasher(workers int) (*Hasher, error) {
+	hasher, err := argon2.New(argon2.WithVariantID(), argon2.WithMemoryInKiB(argonMemoryKiB),
+		argon2.WithIterations(argonPasses), argon2.WithParallelism(argonLanes))
+	if err != nil {
+		return nil, fmt.Errorf("argon2id: %w", err)
+	}
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // never fails
+	return &Hasher{
+		workers: max(1, workers),
+		hasher:  hasher,
+		key:     key,
+		queues:  map[netip.Addr][]*check{},
+		shared:  map[[sha256.Size]byte]*check{},
+	}, nil
+}
+
+// Hash returns the encoded argon2id hash of a new password. It waits its turn like any check.
+func (h *Hasher) Hash(ctx context.Context, password secret.Text) (string, error) {
+	var encoded string
+	var print [sha256.Size]byte
+	_, _ = rand.Read(print[:]) // never shared: each hash has its own salt
+	_, err := h.wait(ctx, netip.Addr{}, print, func() (bool, error) {
+		digest, err := h.hasher.Hash(password.Reveal())
+		if err == nil {
+			encoded = digest.Encode()
+		}
+		return err == nil, err
+	})
+	if err != nil {
+		return "", fmt.Errorf("hash password: %w", err)
+	}
+	return encoded, nil
+}
+
+// Match reports whether password has the encoded hash. Source decides whose turn it is.
+// The error is ErrOverloaded, the context's, or says that the hash can't be read.
+func (h *Hasher) Match(ctx context.Context, source netip.Addr, encoded string, password secret.Text) (bool, error) {
+	mac := hmac.New(sha256.New, h.key)
+	_, _ = fmt.Fprintf(mac, "%d:%s%s", len(encoded), encoded, password.Reveal())
+	var print [sha256.Size]byte
+	mac.Sum(print[:0])
+	return h.wait(ctx, source, print, func() (bool, error) {
+		digest, err := crypt.Decode(encoded)
+		if err != nil {
+			return false, fmt.Errorf("%w: hash can't be read", ErrDamaged)
+		}
+		return digest.MatchAdvanced(password.Reveal())
+	})
+}
+
+// wait joins an equal check or queues a new one, and waits for its end.
+func (h *Hasher) wait(ctx context.Context, source netip.Addr, print [sha256.Size]byte, run func() (bool, error)) (bool, error) {
+	c, err := h.join(source, print, run)
+	if err != nil {
+		return false, err
+	}
+	select {
+	case <-c.done:
+		return c.match, c.err
+	case <-ctx.Done():
+		h.mu.Lock()
+		c.callers--
+		h.mu.Unlock()
+		return false, context.Cause(ctx)
+	}
+}
+
+func (h *Hasher) join(source netip.Addr, print [sha256.Size]byte, run func() (bool, error)) (*check, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c := h.shared[print]; c != nil {
+		c.callers++
+		return c, nil
+	}
+	if h.waiting >= maxWaiting || len(h.queues[source]) >= maxWaitingSource {
+		return nil, ErrOverloaded
+	}
+	c := &check{run: run, print: print, callers: 1, done: make(chan struct{})}
+	h.shared[print] = c
+	if len(h.queues[source]) == 0 {
+		h.turns = append(h.turns, source)
+	}
+	h.queues[source] = append(h.queues[source], c)
+	h.waiting++
+	if h.running < h.workers {
+		h.running++
+		go h.work()
+	}
+	return c, nil
+}
+
+// work runs checks until none waits.
+func (h *Hasher) work() {
+	for c := h.next(); c != nil; c = h.next() {
+		c.match, c.err = c.run()
+		h.mu.Lock()
+		delete(h.shared, c.print)
+		h.mu.Unlock()
+		close(c.done)
+	}
+}
+
+// next takes the first check of the source whose turn it is, or ends the worker.
+func (h *Hasher) next() *check {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.turns) > 0 {
+		source := h.turns[0]
+		queue := h.queues[source]
+		c := queue[0]
+		h.waiting--
+		h.turns = h.turns[1:]
+		if len(queue) > 1 {
+			h.queues[source] = queue[1:]
+			h.turns = append(h.turns, source)
+		} else {
+			delete(h.queues, source)
+		}
+		if c.callers > 0 {
+			return c
+		}
+		delete(h.shared, c.print)
+		close(c.done)
+	}
+	h.running--
+	return nil
+}

@@ -1,0 +1,262 @@
+package policy
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+)
+
+// AttemptLimits say how many wrong tries are too many.
+type AttemptLimits struct {
+	PerAccount int           // wrong tries on one account within Window
+	PerSource  int           // wrong tries from one address (IPv6: one /64) within Window
+	Window     time.Duration // how long a wrong try counts
+	Lock       time.Duration // how long an account is locked, or a source banned
+}
+
+// maxCounters bounds the memory of each table; names that strangers make up fall out first.
+const maxCounters = 100_000
+
+// Attempts counts wrong logins by account and by source, in memory.
+type Attempts struct {
+	limits AttemptLimits
+	now    func() time.Time
+	most   int    // entries a table
+	key    []byte // keys the fingerprints of equal tries, so that no password is kept
+
+	mu       sync.Mutex
+	accounts map[string]*counter
+	sources  map[string]*counter
+	shared   map[[sha256.Size]byte]*Reservation
+	changed  chan struct{} // closed and replaced whenever a budget may have become free
+}
+
+type counter struct {
+	failures []time.Time // within the window, at most the limit
+	reserved int
+	until    time.Time // locked or banned until then
+	known    bool      // some method knew the account
+}
+
+// NewAttempts makes an empty table. The clock is time.Now but in tests.
+func NewAttempts(limits AttemptLimits, now func() time.Time) *Attempts {
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // never fails
+	return &Attempts{
+		limits:   limits,
+		now:      now,
+		most:     maxCounters,
+		key:      key,
+		accounts: map[string]*counter{},
+		sources:  map[string]*counter{},
+		shared:   map[[sha256.Size]byte]*Reservation{},
+		changed:  make(chan struct{}),
+	}
+}
+
+// Try is one attempt before its password is checked. A Source that is not valid is not counted.
+type Try struct {
+	Account  string // canonical name
+	Source   netip.Addr
+	Password secret.Text
+}
+
+// Refused says that no password is checked now.
+type Refused struct {
+	Reason events.Reason // AccountLocked or SourceBanned
+	Until  time.Time
+	Known  bool // whether the account's name was known to some method
+}
+
+// Error implements error.
+func (r *Refused) Error() string {
+	return fmt.Sprintf("%s until %s", r.Reason, r.Until.Format(time.RFC3339))
+}
+
+// Outcome is how a reserved attempt ended.
+type Outcome int
+
+// The outcomes. When equal attempts that share a reservation end differently, the higher one counts.
+const (
+	NotCounted Outcome = iota // a method failed: an outage bans nobody
+	FailedUnknown
+	Failed // rejected, a wrong code, or hung up before the verdict
+	Succeeded
+)
+
+// Reservation is the right to check one password. It must be settled, once by each holder.
+type Reservation struct {
+	attempts *Attempts
+	print    [sha256.Size]byte
+	account  string
+	source   string
+	holders  int
+	outcome  Outcome
+}
+
+// Reserve takes a place in the account's and the source's budget before the password is
+// checked, so that parallel guesses can't exceed the limit. While a budget is full of attempts
+// under way it waits for them. Equal attempts (name, password, source) share one place.
+// It returns *Refused, or the context's error.
+func (a *Attempts) Reserve(ctx context.Context, try Try) (*Reservation, error) {
+	account, source, print := try.Account, sourceKey(try.Source), a.fingerprint(try)
+	for {
+		r, wait, err := a.reserve(account, source, print)
+		if r != nil || err != nil {
+			return r, err
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (a *Attempts) reserve(account, source string, print [sha256.Size]byte) (*Reservation, <-chan struct{}, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	ac, sc := a.counter(a.accounts, account), a.counter(a.sources, source)
+	if now.Before(sc.until) {
+		return nil, nil, &Refused{events.SourceBanned, sc.until, ac.known}
+	}
+	if now.Before(ac.until) {
+		return nil, nil, &Refused{events.AccountLocked, ac.until, ac.known}
+	}
+	if r := a.shared[print]; r != nil {
+		r.holders++
+		return r, nil, nil
+	}
+	if !ac.free(now, a.limits.PerAccount, a.limits.Window) || (source != "" && !sc.free(now, a.limits.PerSource, a.limits.Window)) {
+		return nil, a.changed, nil
+	}
+	ac.reserved++
+	sc.reserved++
+	r := &Reservation{attempts: a, print: print, account: account, source: source, holders: 1}
+	a.shared[print] = r
+	return r, nil, nil
+}
+
+// Settle gives the place back and counts. The last holder's call decides for all.
+func (r *Reservation) Settle(outcome Outcome) {
+	a := r.attempts
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r.outcome = max(r.outcome, outcome)
+	if r.holders--; r.holders > 0 {
+		return
+	}
+	delete(a.shared, r.print)
+	now := a.now()
+	ac, sc := a.counter(a.accounts, r.account), a.counter(a.sources, r.source)
+	ac.reserved--
+	sc.reserved--
+	switch r.outcome {
+	case Succeeded:
+		ac.failures, sc.failures = nil, nil
+	case Failed, FailedUnknown:
+		ac.known = ac.known || r.outcome == Failed
+		ac.fail(now, a.limits.PerAccount, a.limits)
+		if r.source != "" {
+			sc.fail(now, a.limits.PerSource, a.limits)
+		}
+	case NotCounted:
+	}
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// Until returns when the account's lock ends, if it is locked.
+func (a *Attempts) Until(account string) (time.Time, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.accounts[account]
+	if c == nil || !a.now().Before(c.until) {
+		return time.Time{}, false
+	}
+	return c.until, true
+}
+
+// free reports whether one more try fits, counting those under way as if they failed.
+func (c *counter) free(now time.Time, limit int, window time.Duration) bool {
+	c.prune(now, window)
+	return len(c.failures)+c.reserved < limit
+}
+
+func (c *counter) fail(now time.Time, limit int, l AttemptLimits) {
+	c.prune(now, l.Window)
+	if c.failures = append(c.failures, now); len(c.failures) >= limit {
+		c.until, c.failures = now.Add(l.Lock), nil
+	}
+}
+
+func (c *counter) prune(now time.Time, window time.Duration) {
+	old := 0
+	for old < len(c.failures) && now.Sub(c.failures[old]) >= window {
+		old++
+	}
+	c.failures = c.failures[old:]
+}
+
+// counter finds or makes an entry. A full table drops an entry that holds nothing back, or else
+// any that is neither reserved nor locked.
+func (a *Attempts) counter(table map[string]*counter, key string) *counter {
+	c := table[key]
+	if c != nil {
+		return c
+	}
+	if len(table) >= a.most {
+		a.evict(table)
+	}
+	c = &counter{}
+	table[key] = c
+	return c
+}
+
+func (a *Attempts) evict(table map[string]*counter) {
+	const look = 16 // map order is random: a sample is enough
+	now, seen, victim := a.now(), 0, ""
+	for key, c := range table {
+		if c.prune(now, a.limits.Window); c.reserved == 0 && !now.Before(c.until) {
+			victim = key
+			if len(c.failures) == 0 {
+				break
+			}
+		}
+		if seen++; seen >= look && victim != "" {
+			break
+		}
+	}
+	delete(table, victim)
+}
+
+func (a *Attempts) fingerprint(try Try) (print [sha256.Size]byte) {
+	mac := hmac.New(sha256.New, a.key)
+	for _, part := range []string{try.Account, try.Source.String(), try.Password.Reveal()} {
+		_, _ = fmt.Fprintf(mac, "%d:%s", len(part), part)
+	}
+	mac.Sum(print[:0])
+	return print
+}
+
+// sourceKey is the address, or the /64 of an IPv6 one: a single host owns all of that.
+func sourceKey(source netip.Addr) string {
+	if !source.IsValid() {
+		return ""
+	}
+	source = source.Unmap().WithZone("")
+	if source.Is6() {
+		prefix, _ := source.Prefix(64) // can't fail for an IPv6 address
+		return prefix.String()
+	}
+	return source.String()
+}
