@@ -1,0 +1,2 @@
+;; some other module
+(module (memory 1) (export "memory" (memory 0)) (func (export "authenticate") (result i32) i32.const 1))

@@ -1,0 +1,60 @@
+//go:build wasip1
+
+package sdk
+
+import "unsafe"
+
+//go:wasmimport sallyport_1 get
+func hostGet(key unsafe.Pointer, keyLen uint32, buf unsafe.Pointer, size uint32) int32
+
+//go:wasmimport sallyport_1 set
+func hostSet(key unsafe.Pointer, keyLen uint32, value unsafe.Pointer, valueLen uint32) int32
+
+//go:wasmimport sallyport_1 log
+func hostLog(level int32, message unsafe.Pointer, length uint32)
+
+//go:wasmimport sallyport_1 verify
+func hostVerify(what unsafe.Pointer, length uint32) int32
+
+//go:wasmexport sallyport_abi_1
+func exportMarker() {}
+
+//go:wasmexport authenticate
+func exportAuthenticate() int32 { return int32(decide(wasmHost{})) }
+
+//go:wasmexport describe
+func exportDescribe() { describe(wasmHost{}) }
+
+// wasmHost is the host as seen through the imports.
+type wasmHost struct{}
+
+var _ Host = wasmHost{}
+
+func (wasmHost) Get(key string) (string, error) {
+	buf := make([]byte, 256)
+	for {
+		n := hostGet(start(key), uint32(len(key)), unsafe.Pointer(unsafe.SliceData(buf)), uint32(len(buf)))
+		if err := CodeError(n); err != nil {
+			return "", err
+		}
+		if int(n) <= len(buf) {
+			return string(buf[:n]), nil
+		}
+		buf = make([]byte, n)
+	}
+}
+
+func (wasmHost) Set(key, value string) error {
+	return CodeError(hostSet(start(key), uint32(len(key)), start(value), uint32(len(value))))
+}
+
+func (wasmHost) Log(level Level, message string) {
+	hostLog(int32(level), start(message), uint32(len(message)))
+}
+
+func (wasmHost) Verify(what string) (int32, error) {
+	code := hostVerify(start(what), uint32(len(what)))
+	return code, CodeError(code)
+}
+
+func start(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
