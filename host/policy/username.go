@@ -16,6 +16,9 @@ const MaximumName = 128
 // PRECIS (RFC 8265, section 3.3), so that ALICE, alice and a full-width alice are one user.
 // The error never holds the name.
 func Username(typed string) (string, error) {
+	if typed == "" {
+		return "", errors.New("user name is empty")
+	}
 	if len(typed) > MaximumName {
 		return "", fmt.Errorf("user name has %d bytes, at most %d are allowed", len(typed), MaximumName)
 	}

@@ -1,0 +1,356 @@
+// Package auth decides one login: which methods are asked, in which order, and what their
+// verdicts come to. It knows no FTP, no WebAssembly and no NATS.
+//
+// Start at [Authority.Login]; the chain rules are in chain.go.
+package auth
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+)
+
+// Attempt is one login try.
+type Attempt struct {
+	ID       string // joins the events of this login; made by Login
+	Service  string
+	Chain    []Step // the service's methods, in order
+	Typed    string // the name as the client sent it
+	User     string // canonical; made by Login
+	Password secret.Text
+	Peer     netip.AddrPort // not valid for a trial
+	TLS      string         // such as "TLS 1.3"
+	Timeout  time.Duration  // for the whole login
+	// Trial marks a try by an administrator's command: it is not counted, and not delayed.
+	Trial bool
+	// Prepare opens what the session needs, such as the home folder, before the login counts as
+	// accepted. Its error refuses the login.
+	Prepare func(Grant) error
+}
+
+// Step is one method's place in a chain.
+type Step struct {
+	ID      string
+	Method  Method
+	Timeout time.Duration
+	// NextOnReject and NextOnFailure soften the rule that such a verdict ends the login.
+	NextOnReject  bool
+	NextOnFailure bool
+	// SecondFactors are asked in order after this method accepted.
+	SecondFactors []Step
+	// FactorOptional lets a user in whom none of the second factors knows.
+	FactorOptional bool
+}
+
+// Method answers for one attempt. It must heed the context.
+type Method interface {
+	Authenticate(ctx context.Context, a Attempt) Answer
+}
+
+// Verdict is what a method says. The zero value is a failure.
+type Verdict int
+
+// The verdicts.
+const (
+	Failed Verdict = iota
+	Accepted
+	Rejected
+	Unknown
+	skipped // a stopped method, in traces only
+)
+
+// Answer is a method's verdict with its reason, and what it knows of the user.
+type Answer struct {
+	Verdict Verdict
+	Reason  events.Reason
+	Detail  string // for the log and the administrator: never shown to a client
+	Grant   Grant  // if Accepted
+	Ignored []string
+}
+
+// Grant is what a login gives: where to, and what may be done there.
+type Grant struct {
+	LoginID     string
+	Method      string // the first factor, which alone says what follows
+	User        string
+	Groups      []string
+	Email       string
+	Home        string
+	Permissions []string
+}
+
+// Outcome is the end of an attempt.
+type Outcome struct {
+	Accepted bool
+	Reason   events.Reason
+	Detail   string
+	Grant    Grant
+	Trace    []Trace
+	Took     time.Duration
+}
+
+// Trace is what one method said, for the administrator's "why can't she get in?".
+type Trace struct {
+	Method   string
+	Factor   bool // asked as a second factor
+	Verdict  string
+	Reason   events.Reason
+	Detail   string
+	Duration time.Duration
+}
+
+// Recorder stores events. Store returns when the event is on disk; Note does not wait.
+type Recorder interface {
+	Store(ctx context.Context, e events.Payload) error
+	Note(e events.Payload)
+}
+
+// Homes turns what a method granted into a session's home and permissions.
+type Homes interface {
+	Complete(Grant) (Grant, error)
+}
+
+// Options are what an Authority needs.
+type Options struct {
+	Recorder    Recorder
+	Attempts    *policy.Attempts
+	Homes       Homes
+	NameUnknown bool // put the names of unknown users into events
+	Log         *slog.Logger
+}
+
+// Authority decides logins.
+type Authority struct {
+	Options
+
+	mu      sync.Mutex
+	stopped map[string]bool // methods that the administrator stopped
+	closing bool
+}
+
+// Input that is longer can't be right and is not looked at.
+const maxPassword = 1024
+
+// replyGrid is the step on which refusals are answered, so that their time says nothing.
+const replyGrid = time.Second
+
+// publishTimeout is how long a login waits for its event to be stored.
+const publishTimeout = 5 * time.Second
+
+// New makes an Authority.
+func New(o Options) *Authority { return &Authority{Options: o, stopped: map[string]bool{}} }
+
+// Login decides one attempt. When it returns an accepted outcome, its event is on disk. A
+// refusal is returned on a grid of one second, unless the attempt is a trial or its context ended.
+func (a *Authority) Login(ctx context.Context, attempt Attempt) Outcome {
+	start := time.Now()
+	attempt.ID = uuid.Must(uuid.NewV7()).String()
+	out := a.decide(ctx, &attempt, start)
+	out.Took = time.Since(start)
+	if !out.Accepted {
+		a.refuse(ctx, attempt, out)
+		if !attempt.Trial {
+			waitGrid(ctx, start)
+		}
+	}
+	return out
+}
+
+// decide runs the whole attempt; the event of an acceptance is part of it.
+func (a *Authority) decide(ctx context.Context, attempt *Attempt, start time.Time) Outcome {
+	ctx, cancel := context.WithTimeout(ctx, attempt.Timeout)
+	defer cancel()
+	if reason, detail := a.admit(attempt); reason != "" {
+		return Outcome{Reason: reason, Detail: detail}
+	}
+	settle, out := a.reserve(ctx, *attempt)
+	if out.Reason != "" {
+		return out
+	}
+	out = a.ask(ctx, *attempt)
+	if out.Accepted {
+		out = a.accept(ctx, *attempt, out, start)
+	}
+	settle(counts(out))
+	return out
+}
+
+// admit refuses what no method needs to see, and makes the canonical name.
+func (a *Authority) admit(attempt *Attempt) (events.Reason, string) {
+	a.mu.Lock()
+	closing := a.closing
+	a.mu.Unlock()
+	switch {
+	case closing:
+		return events.ShuttingDown, ""
+	case len(attempt.Typed) > policy.MaximumName || len(attempt.Password.Reveal()) > maxPassword:
+		return events.InputTooLong, ""
+	case attempt.Password.Empty():
+		return events.EmptyPassword, "no method is asked with an empty password"
+	case len(attempt.Chain) == 0:
+		return events.NoMethod, "the service has no method"
+	}
+	user, err := policy.Username(attempt.Typed)
+	if err != nil {
+		return events.BadName, err.Error()
+	}
+	attempt.User = user
+	return "", ""
+}
+
+// reserve takes a place in the budgets of wrong tries. A trial takes none, but sees a lock.
+func (a *Authority) reserve(ctx context.Context, attempt Attempt) (settle func(policy.Outcome), refused Outcome) {
+	if attempt.Trial {
+		if until, locked := a.Attempts.Until(attempt.User); locked {
+			return nil, Outcome{Reason: events.AccountLocked, Detail: "until " + until.Format(time.RFC3339)}
+		}
+		return func(policy.Outcome) {}, Outcome{}
+	}
+	r, err := a.Attempts.Reserve(ctx, policy.Try{Account: attempt.User, Source: attempt.Peer.Addr(), Password: attempt.Password})
+	var full *policy.Refused
+	switch {
+	case errors.As(err, &full):
+		out := Outcome{Reason: full.Reason, Detail: full.Error()}
+		if full.Known {
+			out.Grant.User = attempt.User
+		}
+		return nil, out
+	case err != nil:
+		return nil, Outcome{Reason: endReason(ctx), Detail: "while waiting for other attempts: " + err.Error()}
+	}
+	return r.Settle, Outcome{}
+}
+
+// accept makes the session possible and stores the event; only then the login is accepted.
+func (a *Authority) accept(ctx context.Context, attempt Attempt, out Outcome, start time.Time) Outcome {
+	refuse := func(reason events.Reason, detail string) Outcome {
+		out.Accepted, out.Reason, out.Detail = false, reason, detail
+		return out
+	}
+	grant, err := a.Homes.Complete(out.Grant)
+	if err != nil {
+		return refuse(events.HomeUnavailable, err.Error())
+	}
+	out.Grant = grant
+	if attempt.Prepare != nil {
+		if err := attempt.Prepare(grant); err != nil {
+			return refuse(events.HomeUnavailable, err.Error())
+		}
+	}
+	event := &events.LoginAccepted{
+		Login:      login(attempt, true),
+		Method:     grant.Method,
+		Factors:    factors(out.Trace),
+		Groups:     grant.Groups,
+		TLS:        attempt.TLS,
+		DurationMS: time.Since(start).Milliseconds(),
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	if err := a.Recorder.Store(ctx, event); err != nil {
+		return refuse(events.EventNotStored, err.Error())
+	}
+	return out
+}
+
+// refuse records why. The event is stored too, but a refusal does not depend on it.
+func (a *Authority) refuse(ctx context.Context, attempt Attempt, out Outcome) {
+	event := &events.LoginRefused{
+		Login:      login(attempt, out.Grant.User != "" || a.NameUnknown || attempt.Trial),
+		Reason:     out.Reason,
+		Method:     out.Grant.Method,
+		DurationMS: out.Took.Milliseconds(),
+	}
+	a.Log.Info("login refused", "login", attempt.ID, "service", attempt.Service, "peer", event.Peer,
+		"user", event.User, "reason", out.Reason, "method", event.Method, "detail", out.Detail)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
+	if err := a.Recorder.Store(ctx, event); err != nil {
+		a.Log.Error("refusal not stored", "login", attempt.ID, "err", err)
+	}
+}
+
+// counts says what an outcome does to the budgets of wrong tries: a method that failed counts
+// for nobody, hanging up before the verdict counts as wrong.
+func counts(out Outcome) policy.Outcome {
+	if out.Accepted {
+		return policy.Succeeded
+	}
+	switch out.Reason {
+	case events.UnknownUser:
+		return policy.FailedUnknown
+	case events.MethodFailed, events.TimedOut, events.Overloaded, events.EventNotStored, events.HomeUnavailable,
+		events.AccountDamaged, events.ShuttingDown, events.NoMethod, events.InternalError, events.MethodOverLimits:
+		return policy.NotCounted
+	}
+	return policy.Failed
+}
+
+// Close refuses every login from now on. Those under way go on.
+func (a *Authority) Close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closing = true
+}
+
+// SetStopped stops or starts a method; a stopped one is skipped. It lasts until the program ends.
+func (a *Authority) SetStopped(method string, stopped bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stopped[method] = stopped
+}
+
+// Stopped reports whether the method was stopped.
+func (a *Authority) Stopped(method string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stopped[method]
+}
+
+func login(attempt Attempt, named bool) events.Login {
+	l := events.Login{LoginID: attempt.ID, Service: attempt.Service, Trial: attempt.Trial}
+	if named {
+		l.User = attempt.User
+	}
+	if attempt.Peer.IsValid() {
+		l.Peer = attempt.Peer.String()
+	}
+	return l
+}
+
+func factors(traces []Trace) (methods []string) {
+	for _, t := range traces {
+		if t.Factor && t.Verdict == Accepted.String() {
+			methods = append(methods, t.Method)
+		}
+	}
+	return methods
+}
+
+// endReason says why a context ended: the time was up, or the client was gone.
+func endReason(ctx context.Context) events.Reason {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return events.TimedOut
+	}
+	return events.ClientLeft
+}
+
+// waitGrid waits for the next whole step since start.
+func waitGrid(ctx context.Context, start time.Time) {
+	elapsed := time.Since(start)
+	timer := time.NewTimer((elapsed/replyGrid+1)*replyGrid - elapsed)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
