@@ -1,0 +1,73 @@
+# Sallyport's configuration. Every line that is not a comment states the default, or, where
+# there is none, the smallest useful choice; "sallyport check" explains whatever is wrong.
+# Relative paths are relative to the folder of this file. The functions env("NAME") and
+# file("path") put in an environment variable or a file's content.
+
+server {
+  name             = "sallyport"   # in events, and the name on the self-signed certificate
+  description      = ""
+  data_dir         = "./data"      # accounts, keys, events (in private/, mode 0700), and by default the files
+  authentications  = ["accounts"]  # the methods, in the order in which they are asked
+  shutdown_timeout = "30s"         # how long transfers may go on after SIGTERM
+  min_free         = "100MiB"      # uploads are refused when less would be free on the disk
+}
+
+service "ftps" "main" {
+  listen          = "127.0.0.1:2121"
+  tls             = "explicit"     # AUTH TLS on the FTP port; or "implicit" (usually port 990)
+  # certificate   = "/etc/sallyport/tls.crt"  # PEM. Without these two a self-signed
+  # private_key   = "/etc/sallyport/tls.key"  # certificate is made in data_dir, and said so
+  # passive_ports = "50000-50100"  # for firewalls; without it any free port
+  login_timeout   = "150s"         # a method's timeout < login_timeout < idle_timeout
+  idle_timeout    = "5m"
+  atomic_upload   = true           # a file gets its name when it is complete (APPE and REST excepted)
+  max_connections = 10000
+  # authentications = ["accounts"] # its own list instead of the server's
+}
+
+authentication "accounts" {
+  plugin                 = "local" # a bundled plugin, or the path of a .wasm file
+  # sha256               = "..."   # of the file: another one is refused
+  name                   = "accounts"
+  enabled                = true    # false: skipped, as after "sallyport method stop accounts"
+  timeout                = "30s"
+  settings               = {}      # local knows allowed_groups = ["uk-sales"]; empty: every group
+  second_factor          = []      # methods that must also accept, asked in order
+  second_factor_required = true    # false: a user whom none of them knows gets in without
+  on_reject              = "refuse" # or "next": the next method is asked although this one said no
+  on_failure             = "refuse" # or "next": the next method is asked although this one is broken
+
+  # Nothing is granted to a plugin by default; "local" needs nothing.
+  # grant {
+  #   password   = true            # it sees the password
+  #   groups     = ["default"]     # groups that it may put its users in
+  #   home_under = "/srv/ftp"      # it may say the home folder, below this one
+  # }
+}
+
+group "default" {                  # what an account inherits; "default" always exists
+  home        = "./data/files/{username}" # made at the first login
+  permissions = ["allow-full-control"]    # or a list of: deny-full-control, allow-read, allow-list,
+                                          # allow-traverse, allow-write, allow-create-folder, allow-rename,
+                                          # allow-delete-file, allow-delete-folder, allow-set-attributes
+}
+
+password_policy {                  # for every password that is set, by whoever sets it
+  minimum_length         = 11      # characters
+  minimum_strength       = 3       # 0 to 4, by zxcvbn
+  character_requirements = []      # or some of: lowercase, uppercase, digit, symbol
+  hashing_scheme         = "argon2id"
+}
+
+attempts {                         # wrong passwords, counted in memory
+  per_account = 5                  # within the window: then the account is locked
+  per_source  = 20                 # within the window: then the address is banned
+  window      = "10m"
+  lock        = "15m"              # how long a lock or ban lasts
+}
+
+events {
+  listen        = "127.0.0.1:4222" # the embedded NATS for subscribers, on loopback; "": none
+  retention     = "90d"
+  unknown_names = false            # true: events name users whom no method knows (people type passwords there)
+}

@@ -1,0 +1,488 @@
+package config
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/sallyport-ftps/sallyport/host/policy"
+)
+
+// checker turns the raw file into a Config and collects every problem on the way.
+type checker struct {
+	dir   string
+	diags hcl.Diagnostics
+}
+
+// problem notes one; allowed ends the sentence "... is allowed" or stands for itself.
+func (c *checker) problem(at hcl.Range, summary, format string, args ...any) {
+	c.diags = append(c.diags, &hcl.Diagnostic{
+		Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: at.Ptr(),
+	})
+}
+
+// rangeOf finds the place of an attribute's value, or of the block if it is not there.
+func rangeOf(body hcl.Body, name string) hcl.Range {
+	if b, ok := body.(*hclsyntax.Body); ok {
+		if attr, ok := b.Attributes[name]; ok {
+			return attr.Expr.Range()
+		}
+		return b.SrcRange
+	}
+	return body.MissingItemRange()
+}
+
+func (c *checker) config(raw *rawConfig) *Config {
+	config := &Config{}
+	config.Server = c.server(raw)
+	config.Groups = c.groups(raw.Groups)
+	config.Passwords = c.passwords(raw.Passwords)
+	config.Attempts = c.attempts(raw.Attempts)
+	config.Events = c.events(raw.Events)
+	for i := range raw.Authentications {
+		config.Authentications = append(config.Authentications, c.authentication(&raw.Authentications[i], config))
+	}
+	c.unique("authentication", len(raw.Authentications), func(i int) (string, hcl.Range) {
+		return raw.Authentications[i].ID, raw.Authentications[i].Range
+	})
+	for i := range raw.Services {
+		config.Services = append(config.Services, c.service(&raw.Services[i], config))
+	}
+	c.unique("service", len(raw.Services), func(i int) (string, hcl.Range) { return raw.Services[i].Name, raw.Services[i].Range })
+	c.references(raw, config)
+	if len(raw.Services) == 0 {
+		c.problem(raw.Body.MissingItemRange(), "No service", `at least one block service "ftps" "NAME" { } is needed`)
+	}
+	return config
+}
+
+func (c *checker) server(raw *rawConfig) Server {
+	r := raw.Server
+	if r == nil {
+		r = &rawServer{Body: raw.Body}
+	}
+	s := Server{
+		Name:            value(r.Name, "sallyport"),
+		Description:     value(r.Description, ""),
+		DataDir:         absolute(c.dir, value(r.DataDir, "./data")),
+		Authentications: r.Authentications,
+		ShutdownTimeout: c.duration(r.Body, "shutdown_timeout", r.ShutdownTimeout, 30*time.Second, 0, time.Hour),
+		MinFree:         c.size(r.Body, "min_free", r.MinFree, 100<<20),
+	}
+	if s.Name == "" || strings.ContainsFunc(s.Name, func(r rune) bool { return r < ' ' }) {
+		c.problem(rangeOf(r.Body, "name"), "Wrong name", "%q: a name without control characters is expected", s.Name)
+	}
+	const socketRoom = 108 - len("/private/sallyport.sock") - 1 // what the kernel allows in a socket's path
+	if len(s.DataDir) > socketRoom {
+		c.problem(rangeOf(r.Body, "data_dir"), "Path too long", "%q has %d bytes, at most %d are allowed, since the administration socket is in it", s.DataDir, len(s.DataDir), socketRoom)
+	}
+	return s
+}
+
+func (c *checker) service(r *rawService, config *Config) Service {
+	s := Service{
+		Name:            r.Name,
+		Listen:          value(r.Listen, "127.0.0.1:2121"),
+		Certificate:     absolute(c.dir, value(r.Certificate, "")),
+		PrivateKey:      absolute(c.dir, value(r.PrivateKey, "")),
+		Authentications: r.Authentications,
+		LoginTimeout:    c.duration(r.Body, "login_timeout", r.LoginTimeout, 150*time.Second, time.Second, time.Hour),
+		IdleTimeout:     c.duration(r.Body, "idle_timeout", r.IdleTimeout, 5*time.Minute, time.Second, 24*time.Hour),
+		AtomicUpload:    value(r.AtomicUpload, true),
+		MaxConnections:  c.number(r.Body, "max_connections", r.MaxConnections, 10_000, 1, 1_000_000),
+	}
+	if r.Kind != "ftps" {
+		c.problem(r.Range, "Unknown kind of service", `%q; only service "ftps" "NAME" is allowed`, r.Kind)
+	}
+	c.word(r.Range, "service name", r.Name)
+	c.address(r.Body, "listen", s.Listen)
+	s.Implicit = c.oneOf(r.Body, "tls", r.TLS, "explicit", "implicit") == "implicit"
+	if (s.Certificate == "") != (s.PrivateKey == "") {
+		c.problem(r.Range, "Half a key pair", "certificate and private_key belong together; without both a self-signed certificate is made in data_dir")
+	}
+	s.PassiveFirst, s.PassiveLast = c.ports(r.Body, "passive_ports", r.PassivePorts)
+	if s.LoginTimeout >= s.IdleTimeout {
+		c.problem(rangeOf(r.Body, "login_timeout"), "Time-outs don't nest", "login_timeout is %v and must be shorter than idle_timeout, which is %v: else the connection ends before the login is answered", s.LoginTimeout, s.IdleTimeout)
+	}
+	if s.Authentications == nil {
+		s.Authentications = config.Server.Authentications
+	}
+	if len(s.Authentications) == 0 {
+		c.problem(r.Range, "No method", "the service has no authentications, and server { authentications = [...] } has none: nobody could log in")
+	}
+	for _, id := range s.Authentications {
+		if a, ok := config.Authentication(id); ok && a.Timeout >= s.LoginTimeout {
+			c.problem(rangeOf(r.Body, "login_timeout"), "Time-outs don't nest", "the timeout of authentication %q is %v and must be shorter than login_timeout of service %q, which is %v", id, a.Timeout, s.Name, s.LoginTimeout)
+		}
+	}
+	return s
+}
+
+func (c *checker) authentication(r *rawAuthentication, config *Config) Authentication {
+	a := Authentication{
+		ID:             r.ID,
+		Name:           value(r.Name, r.ID),
+		Plugin:         value(r.Plugin, ""),
+		SHA256:         strings.ToLower(value(r.SHA256, "")),
+		Enabled:        value(r.Enabled, true),
+		Timeout:        c.duration(r.Body, "timeout", r.Timeout, 30*time.Second, time.Millisecond, time.Hour),
+		Settings:       c.settings(r),
+		SecondFactor:   r.SecondFactor,
+		FactorRequired: value(r.SecondFactorRequired, true),
+		NextOnReject:   c.oneOf(r.Body, "on_reject", r.OnReject, "refuse", "next") == "next",
+		NextOnFailure:  c.oneOf(r.Body, "on_failure", r.OnFailure, "refuse", "next") == "next",
+	}
+	c.word(r.Range, "authentication ID", r.ID)
+	a.where = func(setting string) string {
+		at := rangeOf(r.Body, "settings")
+		if r.Settings != nil {
+			pairs, _ := hcl.ExprMap(r.Settings.Expr)
+			for _, pair := range pairs {
+				if key, _ := pair.Key.Value(nil); key.Type() == cty.String && key.IsKnown() && !key.IsNull() && key.AsString() == setting {
+					at = pair.Key.Range()
+				}
+			}
+		}
+		return fmt.Sprintf("%s:%d", at.Filename, at.Start.Line)
+	}
+	if strings.ContainsRune(a.Plugin, '/') || strings.HasSuffix(a.Plugin, ".wasm") {
+		a.Plugin = absolute(c.dir, a.Plugin)
+	}
+	if a.Plugin == "" {
+		c.problem(r.Range, "No plugin", `plugin = "local", or the path of a .wasm file, is needed`)
+	}
+	if digest, err := hex.DecodeString(a.SHA256); err != nil || (len(digest) != 32 && len(digest) != 0) {
+		c.problem(rangeOf(r.Body, "sha256"), "Wrong digest", "%q: 64 hexadecimal digits are expected", a.SHA256)
+	}
+	if g := r.Grant; g != nil {
+		a.Password, a.Groups, a.HomeUnder = value(g.Password, false), g.Groups, absolute(c.dir, value(g.HomeUnder, ""))
+		for _, group := range g.Groups {
+			c.knownGroup(rangeOf(g.Body, "groups"), group, config)
+		}
+	}
+	return a
+}
+
+// settings evaluates settings = { ... } to plain Go values.
+func (c *checker) settings(r *rawAuthentication) map[string]any {
+	if r.Settings == nil {
+		return map[string]any{}
+	}
+	v, diags := r.Settings.Expr.Value(evalContext(c.dir))
+	c.diags = append(c.diags, diags...)
+	if diags.HasErrors() {
+		return nil
+	}
+	if settings, ok := plain(v).(map[string]any); ok {
+		return settings
+	}
+	c.problem(r.Settings.Expr.Range(), "Wrong settings", "settings = { name = value, ... } is expected")
+	return nil
+}
+
+func plain(v cty.Value) any {
+	switch t := v.Type(); {
+	case v.IsNull() || !v.IsKnown():
+		return nil
+	case t == cty.String:
+		return v.AsString()
+	case t == cty.Bool:
+		return v.True()
+	case t == cty.Number:
+		f, _ := v.AsBigFloat().Float64()
+		return f
+	case t.IsObjectType() || t.IsMapType():
+		m := map[string]any{}
+		for key, element := range v.AsValueMap() {
+			m[key] = plain(element)
+		}
+		return m
+	case t.IsTupleType() || t.IsListType() || t.IsSetType():
+		list := []any{}
+		for _, element := range v.AsValueSlice() {
+			list = append(list, plain(element))
+		}
+		return list
+	}
+	return nil
+}
+
+func (c *checker) groups(raw []rawGroup) []Group {
+	var groups []Group
+	for i := range raw {
+		r := &raw[i]
+		g := Group{Name: r.Name, Home: absolute(c.dir, value(r.Home, "./data/files/{username}")), Permissions: r.Permissions}
+		c.word(r.Range, "group name", r.Name)
+		if r.Permissions == nil {
+			g.Permissions = []string{AllowFullControl}
+		}
+		for _, p := range r.Permissions {
+			if !slices.Contains(Permissions(), p) {
+				c.problem(rangeOf(r.Body, "permissions"), "Unknown permission", "%q; allowed are %s", p, quoted(Permissions()))
+			}
+		}
+		if rest := strings.ReplaceAll(g.Home, "{username}", ""); strings.ContainsAny(rest, "{}") {
+			c.problem(rangeOf(r.Body, "home"), "Unknown placeholder", "%q; only {username} is allowed", value(r.Home, ""))
+		}
+		groups = append(groups, g)
+	}
+	c.unique("group", len(raw), func(i int) (string, hcl.Range) { return raw[i].Name, raw[i].Range })
+	if !slices.ContainsFunc(groups, func(g Group) bool { return g.Name == "default" }) {
+		groups = append(groups, Group{Name: "default", Home: absolute(c.dir, "./data/files/{username}"), Permissions: []string{AllowFullControl}})
+	}
+	return groups
+}
+
+func (c *checker) passwords(r *rawPasswords) policy.Passwords {
+	if r == nil {
+		r = &rawPasswords{Body: hcl.EmptyBody()}
+	}
+	p := policy.Passwords{
+		MinimumLength:   c.number(r.Body, "minimum_length", r.MinimumLength, 11, 1, policy.MaximumLength),
+		MinimumStrength: c.number(r.Body, "minimum_strength", r.MinimumStrength, 3, 0, 4),
+	}
+	for _, name := range r.CharacterRequirements {
+		class := policy.Class(name)
+		if !slices.Contains(policy.Classes(), class) {
+			c.problem(rangeOf(r.Body, "character_requirements"), "Unknown class of characters", "%q; allowed are %q", name, policy.Classes())
+		}
+		p.CharacterRequirements = append(p.CharacterRequirements, class)
+	}
+	c.oneOf(r.Body, "hashing_scheme", r.HashingScheme, "argon2id")
+	return p
+}
+
+func (c *checker) attempts(r *rawAttempts) policy.AttemptLimits {
+	if r == nil {
+		r = &rawAttempts{Body: hcl.EmptyBody()}
+	}
+	return policy.AttemptLimits{
+		PerAccount: c.number(r.Body, "per_account", r.PerAccount, 5, 1, 1000),
+		PerSource:  c.number(r.Body, "per_source", r.PerSource, 20, 1, 100_000),
+		Window:     c.duration(r.Body, "window", r.Window, 10*time.Minute, time.Second, 24*time.Hour),
+		Lock:       c.duration(r.Body, "lock", r.Lock, 15*time.Minute, time.Second, 24*time.Hour),
+	}
+}
+
+func (c *checker) events(r *rawEvents) Events {
+	if r == nil {
+		r = &rawEvents{Body: hcl.EmptyBody()}
+	}
+	e := Events{
+		Listen:       value(r.Listen, "127.0.0.1:4222"),
+		Retention:    c.duration(r.Body, "retention", r.Retention, 90*24*time.Hour, time.Hour, 10*365*24*time.Hour),
+		UnknownNames: value(r.UnknownNames, false),
+	}
+	if e.Listen == "" {
+		return e
+	}
+	if c.address(r.Body, "listen", e.Listen) {
+		host, _, _ := net.SplitHostPort(e.Listen)
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			c.problem(rangeOf(r.Body, "listen"), "Not on loopback", `%q: events travel without TLS, so only a loopback address such as "127.0.0.1:4222" is allowed, or "" for no listener`, e.Listen)
+		}
+	}
+	return e
+}
+
+// references checks every name that one block uses of another, and that homes are apart from our own data.
+func (c *checker) references(raw *rawConfig, config *Config) {
+	var ids []string
+	for _, a := range config.Authentications {
+		ids = append(ids, a.ID)
+	}
+	check := func(body hcl.Body, attribute string, used []string) {
+		for i, id := range used {
+			if !slices.Contains(ids, id) {
+				c.problem(rangeOf(body, attribute), "Unknown authentication", "%q; there are %s", id, quoted(ids))
+			}
+			if slices.Contains(used[:i], id) {
+				c.problem(rangeOf(body, attribute), "Named twice", "%q", id)
+			}
+		}
+	}
+	if raw.Server != nil {
+		check(raw.Server.Body, "authentications", raw.Server.Authentications)
+	}
+	for i := range raw.Services {
+		check(raw.Services[i].Body, "authentications", raw.Services[i].Authentications)
+	}
+	for i := range raw.Authentications {
+		r := &raw.Authentications[i]
+		check(r.Body, "second_factor", r.SecondFactor)
+		if slices.Contains(r.SecondFactor, r.ID) {
+			c.problem(rangeOf(r.Body, "second_factor"), "Its own second factor", "%q", r.ID)
+		}
+	}
+	for i := range raw.Groups {
+		if i >= len(config.Groups) {
+			break
+		}
+		if err := HomeApart(config.Groups[i].Home, config.Server.DataDir); err != nil {
+			c.problem(rangeOf(raw.Groups[i].Body, "home"), "Home folder refused", "%v", err)
+		}
+	}
+}
+
+// HomeApart returns an error if a home folder is, holds, or lies in data_dir/private. Only names
+// are compared here; links are resolved when the folder is opened.
+func HomeApart(home, dataDir string) error {
+	private := PrivateDir(dataDir)
+	literal, _, _ := strings.Cut(home, "{username}")
+	literal = filepath.Clean(literal)
+	if within(private, filepath.Clean(home)) || within(literal, private) {
+		return fmt.Errorf("%q: it must not hold or lie in %s, where keys and accounts are", home, private)
+	}
+	return nil
+}
+
+// PrivateDir is where the server keeps keys, accounts and events.
+func PrivateDir(dataDir string) string { return filepath.Join(dataDir, "private") }
+
+func within(path, folder string) bool {
+	rel, err := filepath.Rel(folder, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+func (c *checker) knownGroup(at hcl.Range, group string, config *Config) {
+	if _, ok := config.Group(group); !ok {
+		c.problem(at, "Unknown group", "%q; there are %s", group, quoted(config.GroupNames()))
+	}
+}
+
+func (c *checker) unique(kind string, n int, name func(int) (string, hcl.Range)) {
+	seen := map[string]bool{}
+	for i := range n {
+		id, at := name(i)
+		if seen[id] {
+			c.problem(at, "Defined twice", "%s %q", kind, id)
+		}
+		seen[id] = true
+	}
+}
+
+// word checks what becomes part of messages and file names.
+func (c *checker) word(at hcl.Range, what, name string) {
+	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`).MatchString(name) {
+		c.problem(at, "Wrong name", "%s %q: 1 to 64 letters, digits, and . _ - are allowed", what, name)
+	}
+}
+
+func (c *checker) address(body hcl.Body, name, text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	n, portErr := strconv.Atoi(port)
+	if err != nil || portErr != nil || n < 0 || n > 65535 || (host != "" && host != "localhost" && net.ParseIP(host) == nil) {
+		c.problem(rangeOf(body, name), "Wrong address", `%s = %q; an IP address and a port are expected, such as "0.0.0.0:2121" or "[::]:2121"`, name, text)
+		return false
+	}
+	return true
+}
+
+func (c *checker) ports(body hcl.Body, name string, text *string) (first, last int) {
+	if text == nil || *text == "" {
+		return 0, 0
+	}
+	from, to, _ := strings.Cut(*text, "-")
+	first, err1 := strconv.Atoi(strings.TrimSpace(from))
+	last, err2 := strconv.Atoi(strings.TrimSpace(to))
+	if err1 != nil || err2 != nil || first < 1024 || last > 65535 || first > last {
+		c.problem(rangeOf(body, name), "Wrong ports", `%s = %q; "FIRST-LAST" within 1024-65535 is expected, such as "50000-50100"`, name, *text)
+	}
+	return first, last
+}
+
+func (c *checker) duration(body hcl.Body, name string, text *string, unset, least, most time.Duration) time.Duration {
+	if text == nil {
+		return unset
+	}
+	d, err := parseDuration(*text)
+	if err != nil || d < least || d > most {
+		c.problem(rangeOf(body, name), "Wrong duration", `%s = %q; a duration from %v to %v is expected, such as "90s", "5m", "12h" or "90d"`, name, *text, least, most)
+		return unset
+	}
+	return d
+}
+
+// parseDuration is time.ParseDuration with days.
+func parseDuration(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.Atoi(days)
+		if err != nil || n < 0 || n > 100_000 {
+			return 0, fmt.Errorf("%q is not a number of days", text)
+		}
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	return time.ParseDuration(text)
+}
+
+func (c *checker) size(body hcl.Body, name string, text *string, unset int64) int64 {
+	if text == nil {
+		return unset
+	}
+	for _, unit := range []struct {
+		suffix string
+		factor int64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}, {"", 1}} {
+		digits, ok := strings.CutSuffix(*text, unit.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err == nil && n >= 0 && n <= (1<<50)/unit.factor {
+			return n * unit.factor
+		}
+	}
+	c.problem(rangeOf(body, name), "Wrong size", `%s = %q; a size such as "500MiB", "2GiB" or "0" is expected`, name, *text)
+	return unset
+}
+
+func (c *checker) number(body hcl.Body, name string, n *int, unset, least, most int) int {
+	if n == nil {
+		return unset
+	}
+	if *n < least || *n > most {
+		c.problem(rangeOf(body, name), "Wrong number", "%s = %d; %d to %d is allowed", name, *n, least, most)
+		return unset
+	}
+	return *n
+}
+
+// oneOf returns the value, or the first of the allowed ones if it is not set.
+func (c *checker) oneOf(body hcl.Body, name string, text *string, allowed ...string) string {
+	if text == nil {
+		return allowed[0]
+	}
+	if !slices.Contains(allowed, *text) {
+		c.problem(rangeOf(body, name), "Wrong value", "%s = %q; allowed are %s", name, *text, quoted(allowed))
+		return allowed[0]
+	}
+	return *text
+}
+
+func value[T any](p *T, unset T) T {
+	if p == nil {
+		return unset
+	}
+	return *p
+}
+
+func quoted(words []string) string {
+	if len(words) == 0 {
+		return "none"
+	}
+	q := make([]string, len(words))
+	for i, w := range words {
+		q[i] = strconv.Quote(w)
+	}
+	return strings.Join(q, ", ")
+}

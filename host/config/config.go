@@ -1,0 +1,137 @@
+// Package config reads config.hcl: decode, check the whole, explain with file and line.
+//
+// [Load] returns an immutable [Config] or [Problems], which say what is wrong, where, and
+// what is allowed. Nothing is opened or started here.
+package config
+
+import (
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/host/policy"
+)
+
+// Config is a whole, checked configuration with all defaults filled in.
+type Config struct {
+	File            string // where it was read from; empty: the embedded defaults
+	Server          Server
+	Services        []Service
+	Authentications []Authentication // in the order of the file
+	Groups          []Group          // "default" is always there
+	Passwords       policy.Passwords
+	Attempts        policy.AttemptLimits
+	Events          Events
+}
+
+// Server is the block server {}.
+type Server struct {
+	Name            string
+	Description     string
+	DataDir         string // absolute
+	Authentications []string
+	ShutdownTimeout time.Duration
+	MinFree         int64 // bytes that uploads must leave free
+}
+
+// Service is a block service "ftps" "NAME" {}.
+type Service struct {
+	Name            string
+	Listen          string
+	Implicit        bool
+	Certificate     string // empty, with PrivateKey: a self-signed one
+	PrivateKey      string
+	PassiveFirst    int // 0: any port
+	PassiveLast     int
+	Authentications []string // in order; the server's, unless it has its own
+	LoginTimeout    time.Duration
+	IdleTimeout     time.Duration
+	AtomicUpload    bool
+	MaxConnections  int
+}
+
+// Authentication is a block authentication "ID" {}: a method.
+type Authentication struct {
+	ID             string
+	Name           string
+	Plugin         string // a bundled name, or the absolute path of a .wasm file
+	SHA256         string // of the file, lower-case hexadecimal; empty: not pinned
+	Enabled        bool
+	Timeout        time.Duration
+	Settings       map[string]any
+	Password       bool     // grant: the plugin sees the password
+	Groups         []string // grant: groups that it may put users in
+	HomeUnder      string   // grant: the folder below which it may say the home folder
+	SecondFactor   []string
+	FactorRequired bool
+	NextOnReject   bool
+	NextOnFailure  bool
+	where          func(name string) string // of a setting, for messages of later checks
+}
+
+// Where names the place of a setting, as file:line.
+func (a Authentication) Where(setting string) string { return a.where(setting) }
+
+// Group is a block group "NAME" {}: what an account inherits.
+type Group struct {
+	Name        string
+	Home        string // absolute, may hold {username}
+	Permissions []string
+}
+
+// Events is the block events {}.
+type Events struct {
+	Listen       string // empty: no listener
+	Retention    time.Duration
+	UnknownNames bool
+}
+
+// Permission words, SFTPPlus's.
+const (
+	AllowFullControl   = "allow-full-control"
+	DenyFullControl    = "deny-full-control"
+	AllowRead          = "allow-read"
+	AllowList          = "allow-list"
+	AllowTraverse      = "allow-traverse"
+	AllowCreateFolder  = "allow-create-folder"
+	AllowWrite         = "allow-write"
+	AllowRename        = "allow-rename"
+	AllowDeleteFile    = "allow-delete-file"
+	AllowDeleteFolder  = "allow-delete-folder"
+	AllowSetAttributes = "allow-set-attributes"
+)
+
+// Permissions lists all permission words.
+func Permissions() []string {
+	return []string{
+		AllowFullControl, DenyFullControl, AllowRead, AllowList, AllowTraverse, AllowCreateFolder,
+		AllowWrite, AllowRename, AllowDeleteFile, AllowDeleteFolder, AllowSetAttributes,
+	}
+}
+
+// Group returns the group of that name.
+func (c *Config) Group(name string) (Group, bool) {
+	for _, g := range c.Groups {
+		if g.Name == name {
+			return g, true
+		}
+	}
+	return Group{}, false
+}
+
+// Authentication returns the method of that ID.
+func (c *Config) Authentication(id string) (Authentication, bool) {
+	for _, a := range c.Authentications {
+		if a.ID == id {
+			return a, true
+		}
+	}
+	return Authentication{}, false
+}
+
+// GroupNames lists the groups.
+func (c *Config) GroupNames() []string {
+	names := make([]string, 0, len(c.Groups))
+	for _, g := range c.Groups {
+		names = append(names, g.Name)
+	}
+	return names
+}

@@ -1,0 +1,125 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// The raw structs are the file as it is written; pointers are nil where a line is not there.
+// Their Body finds the place of an attribute for messages.
+
+type rawConfig struct {
+	Server          *rawServer          `hcl:"server,block"`
+	Services        []rawService        `hcl:"service,block"`
+	Authentications []rawAuthentication `hcl:"authentication,block"`
+	Groups          []rawGroup          `hcl:"group,block"`
+	Passwords       *rawPasswords       `hcl:"password_policy,block"`
+	Attempts        *rawAttempts        `hcl:"attempts,block"`
+	Events          *rawEvents          `hcl:"events,block"`
+	Body            hcl.Body            `hcl:",body"`
+}
+
+type rawServer struct {
+	Name            *string  `hcl:"name"`
+	Description     *string  `hcl:"description"`
+	DataDir         *string  `hcl:"data_dir"`
+	Authentications []string `hcl:"authentications,optional"`
+	ShutdownTimeout *string  `hcl:"shutdown_timeout"`
+	MinFree         *string  `hcl:"min_free"`
+	Body            hcl.Body `hcl:",body"`
+}
+
+type rawService struct {
+	Kind            string    `hcl:"kind,label"`
+	Name            string    `hcl:"name,label"`
+	Listen          *string   `hcl:"listen"`
+	TLS             *string   `hcl:"tls"`
+	Certificate     *string   `hcl:"certificate"`
+	PrivateKey      *string   `hcl:"private_key"`
+	PassivePorts    *string   `hcl:"passive_ports"`
+	Authentications []string  `hcl:"authentications,optional"`
+	LoginTimeout    *string   `hcl:"login_timeout"`
+	IdleTimeout     *string   `hcl:"idle_timeout"`
+	AtomicUpload    *bool     `hcl:"atomic_upload"`
+	MaxConnections  *int      `hcl:"max_connections"`
+	Range           hcl.Range `hcl:",def_range"`
+	Body            hcl.Body  `hcl:",body"`
+}
+
+type rawAuthentication struct {
+	ID                   string         `hcl:"id,label"`
+	Name                 *string        `hcl:"name"`
+	Plugin               *string        `hcl:"plugin"`
+	SHA256               *string        `hcl:"sha256"`
+	Enabled              *bool          `hcl:"enabled"`
+	Timeout              *string        `hcl:"timeout"`
+	Settings             *hcl.Attribute `hcl:"settings"`
+	SecondFactor         []string       `hcl:"second_factor,optional"`
+	SecondFactorRequired *bool          `hcl:"second_factor_required"`
+	OnReject             *string        `hcl:"on_reject"`
+	OnFailure            *string        `hcl:"on_failure"`
+	Grant                *rawGrant      `hcl:"grant,block"`
+	Range                hcl.Range      `hcl:",def_range"`
+	Body                 hcl.Body       `hcl:",body"`
+}
+
+type rawGrant struct {
+	Password  *bool    `hcl:"password"`
+	Groups    []string `hcl:"groups,optional"`
+	HomeUnder *string  `hcl:"home_under"`
+	Body      hcl.Body `hcl:",body"`
+}
+
+type rawGroup struct {
+	Name        string    `hcl:"name,label"`
+	Home        *string   `hcl:"home"`
+	Permissions []string  `hcl:"permissions,optional"`
+	Range       hcl.Range `hcl:",def_range"`
+	Body        hcl.Body  `hcl:",body"`
+}
+
+type rawPasswords struct {
+	MinimumLength         *int     `hcl:"minimum_length"`
+	MinimumStrength       *int     `hcl:"minimum_strength"`
+	CharacterRequirements []string `hcl:"character_requirements,optional"`
+	HashingScheme         *string  `hcl:"hashing_scheme"`
+	Body                  hcl.Body `hcl:",body"`
+}
+
+type rawAttempts struct {
+	PerAccount *int     `hcl:"per_account"`
+	PerSource  *int     `hcl:"per_source"`
+	Window     *string  `hcl:"window"`
+	Lock       *string  `hcl:"lock"`
+	Body       hcl.Body `hcl:",body"`
+}
+
+type rawEvents struct {
+	Listen       *string  `hcl:"listen"`
+	Retention    *string  `hcl:"retention"`
+	UnknownNames *bool    `hcl:"unknown_names"`
+	Body         hcl.Body `hcl:",body"`
+}
+
+// schemas lists the names that each kind of block may hold, for messages. The key "" is the file itself.
+func schemas() map[string][]string {
+	found := map[string][]string{}
+	var walk func(block string, t reflect.Type)
+	walk = func(block string, t reflect.Type) {
+		for field := range t.Fields() {
+			name, kind, _ := strings.Cut(field.Tag.Get("hcl"), ",")
+			if name == "" || kind == "label" {
+				continue
+			}
+			found[block] = append(found[block], name)
+			if kind == "block" {
+				inner := field.Type.Elem()
+				walk(strings.TrimPrefix(block+"."+name, "."), inner)
+			}
+		}
+	}
+	walk("", reflect.TypeFor[rawConfig]())
+	return found
+}
