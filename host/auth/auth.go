@@ -85,7 +85,7 @@ type Grant struct {
 	Groups      []string
 	Email       string
 	Home        string
-	Permissions []string
+	Permissions policy.Permissions
 }
 
 // Outcome is the end of an attempt.

@@ -121,8 +121,11 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		c.problem(r.Range, "No method", "the service has no authentications, and server { authentications = [...] } has none: nobody could log in")
 	}
 	for _, id := range s.Authentications {
-		if a, ok := config.Authentication(id); ok && a.Timeout >= s.LoginTimeout {
-			c.problem(rangeOf(r.Body, "login_timeout"), "Time-outs don't nest", "the timeout of authentication %q is %v and must be shorter than login_timeout of service %q, which is %v", id, a.Timeout, s.Name, s.LoginTimeout)
+		a, _ := config.Authentication(id)
+		for _, id := range append([]string{id}, a.SecondFactor...) {
+			if a, ok := config.Authentication(id); ok && a.Timeout >= s.LoginTimeout {
+				c.problem(rangeOf(r.Body, "login_timeout"), "Time-outs don't nest", "the timeout of authentication %q is %v and must be shorter than login_timeout of service %q, which is %v", id, a.Timeout, s.Name, s.LoginTimeout)
+			}
 		}
 	}
 	return s
@@ -221,14 +224,12 @@ func (c *checker) groups(raw []rawGroup) []Group {
 	var groups []Group
 	for i := range raw {
 		r := &raw[i]
-		g := Group{Name: r.Name, Home: absolute(c.dir, value(r.Home, "./data/files/{username}")), Permissions: r.Permissions}
+		g := Group{Name: r.Name, Home: absolute(c.dir, value(r.Home, "./data/files/{username}")), Permissions: policy.FullControl}
 		c.word(r.Range, "group name", r.Name)
-		if r.Permissions == nil {
-			g.Permissions = []string{AllowFullControl}
-		}
-		for _, p := range r.Permissions {
-			if !slices.Contains(Permissions(), p) {
-				c.problem(rangeOf(r.Body, "permissions"), "Unknown permission", "%q; allowed are %s", p, quoted(Permissions()))
+		if r.Permissions != nil {
+			var err error
+			if g.Permissions, err = policy.ParsePermissions(r.Permissions); err != nil {
+				c.problem(rangeOf(r.Body, "permissions"), "Wrong permissions", "%v", err)
 			}
 		}
 		if rest := strings.ReplaceAll(g.Home, "{username}", ""); strings.ContainsAny(rest, "{}") {
@@ -238,7 +239,7 @@ func (c *checker) groups(raw []rawGroup) []Group {
 	}
 	c.unique("group", len(raw), func(i int) (string, hcl.Range) { return raw[i].Name, raw[i].Range })
 	if !slices.ContainsFunc(groups, func(g Group) bool { return g.Name == "default" }) {
-		groups = append(groups, Group{Name: "default", Home: absolute(c.dir, "./data/files/{username}"), Permissions: []string{AllowFullControl}})
+		groups = append(groups, Group{Name: "default", Home: absolute(c.dir, "./data/files/{username}"), Permissions: policy.FullControl})
 	}
 	return groups
 }

@@ -74,7 +74,7 @@ func (a Authentication) Where(setting string) string { return a.where(setting) }
 type Group struct {
 	Name        string
 	Home        string // absolute, may hold {username}
-	Permissions []string
+	Permissions policy.Permissions
 }
 
 // Events is the block events {}.
@@ -82,29 +82,6 @@ type Events struct {
 	Listen       string // empty: no listener
 	Retention    time.Duration
 	UnknownNames bool
-}
-
-// Permission words, SFTPPlus's.
-const (
-	AllowFullControl   = "allow-full-control"
-	DenyFullControl    = "deny-full-control"
-	AllowRead          = "allow-read"
-	AllowList          = "allow-list"
-	AllowTraverse      = "allow-traverse"
-	AllowCreateFolder  = "allow-create-folder"
-	AllowWrite         = "allow-write"
-	AllowRename        = "allow-rename"
-	AllowDeleteFile    = "allow-delete-file"
-	AllowDeleteFolder  = "allow-delete-folder"
-	AllowSetAttributes = "allow-set-attributes"
-)
-
-// Permissions lists all permission words.
-func Permissions() []string {
-	return []string{
-		AllowFullControl, DenyFullControl, AllowRead, AllowList, AllowTraverse, AllowCreateFolder,
-		AllowWrite, AllowRename, AllowDeleteFile, AllowDeleteFolder, AllowSetAttributes,
-	}
 }
 
 // Group returns the group of that name.

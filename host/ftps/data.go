@@ -1,0 +1,143 @@
+package ftps
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// errCut is what reading a data connection gives when it ends without TLS's close_notify: then
+// nobody knows whether the file is complete. crypto/tls passes it on, io.EOF it would swallow.
+var errCut = errors.New("the data connection was cut")
+
+// passive replaces the library's listener, which is on all addresses and a random port, by one on
+// the control connection's own address and the configured ports. The library goes on to set
+// deadlines on its own, so that stays open, but deaf.
+func (d *driver) passive(library net.Listener) (net.Listener, error) {
+	local, ok := d.session.control.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return nil, errors.New("no TCP connection")
+	}
+	if d.client.GetLastCommand() == "PASV" && local.IP.To4() == nil {
+		return nil, errNoPASV
+	}
+	if err := deafen(library); err != nil {
+		return nil, err
+	}
+	own, err := d.service.ports.listen(local.IP, local.Zone)
+	if err != nil {
+		return nil, err
+	}
+	l := &passiveListener{TCPListener: own, library: library, session: d.session}
+	d.session.closePassive(l)
+	return l, nil
+}
+
+// passiveListener waits for the one data connection of a transfer.
+type passiveListener struct {
+	*net.TCPListener
+	library net.Listener
+	session *session
+}
+
+// Accept returns the first connection that comes from the control connection's address.
+func (l *passiveListener) Accept() (net.Conn, error) {
+	if err := l.SetDeadline(time.Now().Add(dataConnectTimeout)); err != nil {
+		return nil, err
+	}
+	for {
+		conn, err := l.TCPListener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if from, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil && from.Addr().Unmap() == l.session.peer.Addr() {
+			l.session.transferBegins()
+			return &dataConn{Conn: conn, session: l.session}, nil
+		}
+		_ = conn.Close() // somebody else's: it must not spoil the transfer
+	}
+}
+
+// Close implements [net.Listener].
+func (l *passiveListener) Close() error {
+	return errors.Join(ignoreClosed(l.TCPListener.Close()), ignoreClosed(l.library.Close()))
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// dataConn is a raw data connection, below TLS.
+type dataConn struct {
+	net.Conn
+	session *session
+	once    sync.Once
+}
+
+// Read implements [net.Conn].
+func (c *dataConn) Read(p []byte) (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(dataIdleTimeout))
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = errCut
+	}
+	return n, err
+}
+
+// Write implements [net.Conn].
+func (c *dataConn) Write(p []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(dataIdleTimeout))
+	return c.Conn.Write(p)
+}
+
+// Close implements [net.Conn].
+func (c *dataConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.session.transferEnds)
+	return err
+}
+
+// portRing hands out passive ports in a shuffled order, so that the next one is usually free.
+type portRing struct {
+	mu    sync.Mutex
+	ports []int // empty: any port
+	next  int
+}
+
+// mostPorts is how many ports are tried for one transfer.
+const mostPorts = 128
+
+func newPortRing(first, last int) *portRing {
+	r := &portRing{}
+	if first == 0 {
+		return r
+	}
+	for port := first; port <= last; port++ {
+		r.ports = append(r.ports, port)
+	}
+	rand.Shuffle(len(r.ports), func(i, j int) { r.ports[i], r.ports[j] = r.ports[j], r.ports[i] })
+	return r
+}
+
+func (r *portRing) listen(ip net.IP, zone string) (*net.TCPListener, error) {
+	if len(r.ports) == 0 {
+		return net.ListenTCP("tcp", &net.TCPAddr{IP: ip, Zone: zone})
+	}
+	for range min(len(r.ports), mostPorts) {
+		r.mu.Lock()
+		port := r.ports[r.next]
+		r.next = (r.next + 1) % len(r.ports)
+		r.mu.Unlock()
+		if l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ip, Zone: zone, Port: port}); err == nil {
+			return l, nil
+		}
+	}
+	return nil, errors.New("no passive port is free")
+}

@@ -1,0 +1,172 @@
+package ftps
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	ftpserver "github.com/fclairamb/ftpserverlib"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/auth"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+)
+
+// What a client hears. One text for every refusal, and no word in it that makes a client try
+// again on its own (lftp does on "too many", "later", "overloaded", ...).
+const (
+	textAccepted = "Login accepted."
+	textRefused  = "Login refused."
+)
+
+var (
+	errRefused  = errors.New(textRefused)
+	errLoggedIn = errors.New("already logged in; open another connection for another user")
+	errSecured  = errors.New("the connection is secured already")
+	errNoPASV   = errors.New("PASV is for IPv4; use EPSV")
+)
+
+// driver is the library's view of one connection. The library calls it from one goroutine,
+// but for transfers.
+type driver struct {
+	service *Service
+	session *session
+	ctx     context.Context // of the service: ends the logins under way at a shutdown
+	client  ftpserver.ClientContext
+}
+
+var (
+	_ ftpserver.MainDriver                         = (*driver)(nil)
+	_ ftpserver.MainDriverExtensionUserVerifier    = (*driver)(nil)
+	_ ftpserver.MainDriverExtensionTLSVerifier     = (*driver)(nil)
+	_ ftpserver.MainDriverExtensionPostAuthMessage = (*driver)(nil)
+	_ ftpserver.MainDriverExtensionQuitMessage     = (*driver)(nil)
+	_ ftpserver.MainDriverExtensionPassiveWrapper  = (*driver)(nil)
+)
+
+// GetSettings implements ftpserver.MainDriver.
+func (d *driver) GetSettings() (*ftpserver.Settings, error) {
+	required := ftpserver.MandatoryEncryption
+	if d.service.options.Implicit {
+		required = ftpserver.ImplicitEncryption
+	}
+	return &ftpserver.Settings{
+		Listener:             d.session.listener,
+		ListenAddr:           d.service.options.Name, // what STAT shows
+		Banner:               d.service.options.Banner,
+		IdleTimeout:          max(1, int(d.service.options.IdleTimeout/time.Second)),
+		ConnectionTimeout:    int(dataConnectTimeout / time.Second),
+		TLSRequired:          required,
+		DisableActiveMode:    true, // PASV then PORT would leak the listener, and PORT reaches into the client's network
+		DefaultTransferType:  ftpserver.TransferTypeBinary,
+		EnableHASH:           true,
+		PasvConnectionsCheck: ftpserver.IPMatchRequired,
+	}, nil
+}
+
+// ClientConnected implements ftpserver.MainDriver.
+func (d *driver) ClientConnected(client ftpserver.ClientContext) (string, error) {
+	d.client = client
+	return d.service.options.Banner, nil
+}
+
+// ClientDisconnected implements ftpserver.MainDriver.
+func (d *driver) ClientDisconnected(ftpserver.ClientContext) {
+	d.session.closePassive(nil) // the library would wait for it
+	_ = d.session.listener.Close()
+}
+
+// GetTLSConfig implements ftpserver.MainDriver. For AUTH it is the start of TLS: once only.
+func (d *driver) GetTLSConfig() (*tls.Config, error) {
+	if d.client != nil && d.client.GetLastCommand() == "AUTH" {
+		if d.client.HasTLSForControl() {
+			return nil, errSecured
+		}
+		d.session.control.skipFilter()
+	}
+	return d.service.tls, nil
+}
+
+// PreAuthUser implements ftpserver.MainDriverExtensionUserVerifier.
+func (d *driver) PreAuthUser(ftpserver.ClientContext, string) error {
+	if d.session.loggedIn() {
+		return errLoggedIn
+	}
+	return nil
+}
+
+// VerifyConnection implements ftpserver.MainDriverExtensionTLSVerifier: USER, under TLS.
+func (d *driver) VerifyConnection(_ ftpserver.ClientContext, _ string, conn *tls.Conn) (ftpserver.ClientDriver, error) {
+	d.session.tls = tls.VersionName(conn.ConnectionState().Version)
+	return nil, nil
+}
+
+// AuthUser implements ftpserver.MainDriver: PASS. It says the same of every refusal.
+func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string) (fs ftpserver.ClientDriver, err error) {
+	defer func() {
+		if recover() != nil { // else the library logs the command, which holds the password
+			d.service.options.Log.Error("login panicked", "service", d.service.options.Name, "peer", d.session.peer)
+			fs, err = nil, errRefused
+		}
+	}()
+	if user == "" || !client.HasTLSForControl() || d.session.loggedIn() {
+		return nil, errRefused
+	}
+	o := d.service.options
+	deadline := time.Now().Add(o.LoginTimeout + replyGrace)
+	d.session.control.allow(deadline, deadline)
+	ctx, gone := watch(d.ctx, d.session.control.Conn)
+	defer gone()
+
+	var home *files
+	outcome := d.service.authority.Login(ctx, auth.Attempt{
+		Service:  o.Name,
+		Chain:    o.Chain,
+		Typed:    user,
+		Password: secret.New(password),
+		Peer:     d.session.peer,
+		TLS:      d.session.tls,
+		Timeout:  o.LoginTimeout,
+		Prepare: func(grant auth.Grant) (err error) {
+			home, err = openFiles(d.service, d.session, grant)
+			return err
+		},
+	})
+	if !outcome.Accepted {
+		if home != nil {
+			home.close()
+		}
+		return nil, errRefused
+	}
+	d.session.control.allow(time.Time{}, time.Now().Add(o.IdleTimeout))
+	home.client = client
+	d.session.open(outcome.Grant, home, d.session.tls)
+	return home, nil
+}
+
+// PostAuthMessage implements ftpserver.MainDriverExtensionPostAuthMessage.
+func (d *driver) PostAuthMessage(_ ftpserver.ClientContext, _ string, err error) string {
+	if err != nil {
+		return textRefused
+	}
+	return textAccepted
+}
+
+// QuitMessage implements ftpserver.MainDriverExtensionQuitMessage.
+func (d *driver) QuitMessage() string {
+	d.session.ended(events.ClientQuit)
+	return "Goodbye."
+}
+
+// WrapPassiveListener implements ftpserver.MainDriverExtensionPassiveWrapper.
+func (d *driver) WrapPassiveListener(listener net.Listener) (net.Listener, error) {
+	wrapped, err := d.passive(listener)
+	if err != nil {
+		_ = listener.Close() // the library does not
+		return nil, fmt.Errorf("passive: %w", err)
+	}
+	return wrapped, nil
+}

@@ -1,0 +1,81 @@
+package ftps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// errHungUp is the cause of a login's end when the client is gone.
+var errHungUp = errors.New("the client hung up")
+
+// watch returns a context that ends when the peer of conn hangs up, and a function to stop
+// watching. Nobody reads the connection while PASS waits, so the kernel is asked.
+func watch(ctx context.Context, conn net.Conn) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	raw, ok := conn.(syscall.Conn)
+	if !ok {
+		return ctx, func() { cancel(nil) }
+	}
+	go func() {
+		ticker := time.NewTicker(hangupInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				if hungUp(raw) {
+					cancel(errHungUp)
+					return
+				}
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+func hungUp(conn syscall.Conn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(polled, 0)
+		gone = err == nil && n > 0 && polled[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return gone || err != nil
+}
+
+// deafen makes a listener take no more connections while its descriptor stays good for deadlines.
+func deafen(listener net.Listener) error {
+	conn, ok := listener.(syscall.Conn)
+	if !ok {
+		return errors.New("listener without a descriptor")
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("listener: %w", err)
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = unix.Shutdown(int(fd), unix.SHUT_RDWR) }); err != nil {
+		return fmt.Errorf("listener: %w", err)
+	}
+	return failed
+}
+
+// freeBytes returns how much an unprivileged user can still write to the disk of path.
+func freeBytes(path string) (int64, error) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(path, &stat); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", path, err)
+	}
+	return int64(stat.Bavail) * stat.Bsize, nil
+}

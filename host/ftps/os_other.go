@@ -1,0 +1,19 @@
+//go:build !linux
+
+package ftps
+
+import (
+	"context"
+	"math"
+	"net"
+)
+
+// Other systems than Linux do without these; README.md says so.
+
+func watch(ctx context.Context, _ net.Conn) (context.Context, func()) {
+	return context.WithCancel(ctx)
+}
+
+func deafen(net.Listener) error { return nil }
+
+func freeBytes(string) (int64, error) { return math.MaxInt64, nil }

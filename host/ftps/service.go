@@ -1,0 +1,259 @@
+// Package ftps speaks FTP over TLS, on ftpserverlib. It turns connections into login attempts,
+// verdicts into replies, and sessions into file operations below one home folder.
+//
+// Start at [Service]: it accepts connections and runs one library server for each, so that the
+// driver (driver.go) always knows whose connection it is. What the library lets through and must
+// not is refused in control.go, driver.go and data.go.
+package ftps
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	ftpserver "github.com/fclairamb/ftpserverlib"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/auth"
+)
+
+// Limits that are not in the configuration.
+const (
+	preLoginTimeout    = time.Minute      // from the connection to PASS, the TLS handshake included
+	dataConnectTimeout = 30 * time.Second // from PASV to the data connection
+	dataIdleTimeout    = time.Minute      // a data connection on which nothing moves
+	replyGrace         = 10 * time.Second // to deliver a reply after the login's own deadline
+	hangupInterval     = 200 * time.Millisecond
+)
+
+// Options are what a Service needs.
+type Options struct {
+	Name           string
+	Banner         string
+	Listener       net.Listener
+	Implicit       bool
+	Certificate    tls.Certificate
+	PassiveFirst   int // 0: any free port
+	PassiveLast    int
+	Chain          []auth.Step
+	LoginTimeout   time.Duration
+	IdleTimeout    time.Duration
+	MaxConnections int
+	AtomicUpload   bool
+	MinFree        int64
+	Private        string // the folder that no home may hold or lie in
+	Log            *slog.Logger
+}
+
+// Authority decides logins.
+type Authority interface {
+	Login(ctx context.Context, attempt auth.Attempt) auth.Outcome
+}
+
+// Recorder takes the events of sessions.
+type Recorder interface {
+	Note(e events.Payload)
+}
+
+// Service is one listener with its sessions.
+type Service struct {
+	options   Options
+	authority Authority
+	recorder  Recorder
+	tls       *tls.Config
+	ports     *portRing
+	boot      string // marks this run's unfinished uploads
+
+	mu       sync.Mutex
+	sessions map[*session]struct{}
+	closing  bool
+	running  sync.WaitGroup
+}
+
+// New makes a Service on a listener that is open already.
+func New(o Options, authority Authority, recorder Recorder) *Service {
+	return &Service{
+		options:   o,
+		authority: authority,
+		recorder:  recorder,
+		tls:       &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{o.Certificate}},
+		ports:     newPortRing(o.PassiveFirst, o.PassiveLast),
+		boot:      rand.Text(),
+		sessions:  map[*session]struct{}{},
+	}
+}
+
+// Serve accepts connections until Shutdown. The context ends logins under way.
+func (s *Service) Serve(ctx context.Context) error {
+	for {
+		conn, err := s.options.Listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil: // out of file descriptors, for example: later there may be some
+			s.options.Log.Error("accept failed", "service", s.options.Name, "err", err)
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		sess := newSession(s, conn)
+		if !s.admit(sess) {
+			if !s.options.Implicit {
+				_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+				_, _ = fmt.Fprint(conn, "421 The service can take no further connection.\r\n")
+			}
+			_ = conn.Close()
+			continue
+		}
+		go s.handle(ctx, sess)
+	}
+}
+
+func (s *Service) admit(sess *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing || len(s.sessions) >= s.options.MaxConnections {
+		return false
+	}
+	s.sessions[sess] = struct{}{}
+	s.running.Add(1)
+	return true
+}
+
+// handle runs the library on one connection and returns when that is closed.
+func (s *Service) handle(ctx context.Context, sess *session) {
+	defer s.running.Done()
+	defer func() {
+		s.mu.Lock()
+		delete(s.sessions, sess)
+		s.mu.Unlock()
+		sess.end()
+	}()
+	var conn net.Conn = sess.control
+	if s.options.Implicit {
+		secured := tls.Server(sess.control, s.tls)
+		sess.control.skipFilter()
+		if err := secured.HandshakeContext(ctx); err != nil {
+			_ = sess.control.Close()
+			return
+		}
+		conn = secured
+	}
+	sess.listener = newOneListener(conn)
+	server := ftpserver.NewFtpServer(&driver{service: s, session: sess, ctx: ctx})
+	server.Logger = slog.New(redact{s.options.Log.Handler()})
+	if err := server.ListenAndServe(); err != nil {
+		s.options.Log.Error("session failed", "service", s.options.Name, "peer", sess.peer, "err", err)
+		_ = conn.Close()
+	}
+	<-sess.control.closed
+}
+
+// Shutdown takes no further connection and ends idle sessions at once. Transfers under way go on
+// until the context ends; then their sessions are ended too. It returns when all are gone.
+func (s *Service) Shutdown(ctx context.Context) {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	_ = s.options.Listener.Close()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		left := s.endSessions(ctx.Err() != nil)
+		if left == 0 {
+			break
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+	s.running.Wait()
+}
+
+// endSessions closes the idle sessions, or all, and returns how many are left.
+func (s *Service) endSessions(all bool) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left := 0
+	for sess := range s.sessions {
+		if !all && sess.busy() {
+			left++
+			continue
+		}
+		sess.closeFor(events.ServerShutdown)
+	}
+	return left
+}
+
+// redact passes on what the library logs, without what the client sent: after a panic that would
+// be the PASS line. Only a panic is worth more than debug level: strangers cause the rest.
+type redact struct{ slog.Handler }
+
+// Enabled implements [slog.Handler].
+func (redact) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle implements [slog.Handler].
+func (h redact) Handle(ctx context.Context, r slog.Record) error {
+	level, hidden := slog.LevelDebug, []string{"param", "line", "command"}
+	if strings.HasPrefix(r.Message, "Internal command") {
+		level, hidden = slog.LevelError, []string{"param", "err"}
+	}
+	if !h.Handler.Enabled(ctx, level) {
+		return nil
+	}
+	clean := slog.NewRecord(r.Time, level, "ftp: "+r.Message, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		if !slices.Contains(hidden, a.Key) {
+			clean.AddAttrs(a)
+		}
+		return true
+	})
+	return h.Handler.Handle(ctx, clean)
+}
+
+// WithAttrs implements [slog.Handler].
+func (h redact) WithAttrs(attrs []slog.Attr) slog.Handler { return redact{h.Handler.WithAttrs(attrs)} }
+
+// WithGroup implements [slog.Handler].
+func (h redact) WithGroup(name string) slog.Handler { return redact{h.Handler.WithGroup(name)} }
+
+// oneListener gives the library its one connection, and ends the library's server after it.
+type oneListener struct {
+	conn chan net.Conn
+	addr net.Addr
+	done chan struct{}
+	once sync.Once
+}
+
+func newOneListener(conn net.Conn) *oneListener {
+	l := &oneListener{conn: make(chan net.Conn, 1), addr: conn.LocalAddr(), done: make(chan struct{})}
+	l.conn <- conn
+	return l
+}
+
+// Accept implements [net.Listener].
+func (l *oneListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conn:
+		return conn, nil
+	case <-l.done:
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.addr, Err: net.ErrClosed}
+	}
+}
+
+// Close implements [net.Listener].
+func (l *oneListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+// Addr implements [net.Listener].
+func (l *oneListener) Addr() net.Addr { return l.addr }

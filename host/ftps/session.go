@@ -1,0 +1,142 @@
+package ftps
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/auth"
+)
+
+// session is one control connection with what happens on it.
+type session struct {
+	service  *Service
+	id       string
+	peer     netip.AddrPort
+	control  *control
+	listener *oneListener
+
+	mu       sync.Mutex
+	grant    auth.Grant // of the login; LoginID is empty before
+	files    *files
+	opened   time.Time
+	why      events.Reason // why it ended, the first that was noticed
+	passive  *passiveListener
+	transfer int    // data connections that are open
+	tls      string // version
+	unsaid   bool   // a transfer ended and its reply is not written yet
+
+	filesUp, filesDown, received, sent atomic.Int64
+}
+
+func newSession(s *Service, conn net.Conn) *session {
+	sess := &session{service: s, id: uuid.Must(uuid.NewV7()).String()}
+	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
+		sess.peer = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	}
+	sess.control = newControl(conn, sess)
+	return sess
+}
+
+// open starts the session of an accepted login.
+func (sess *session) open(grant auth.Grant, files *files, tlsVersion string) {
+	sess.mu.Lock()
+	sess.grant, sess.files, sess.opened = grant, files, time.Now()
+	sess.mu.Unlock()
+	sess.service.recorder.Note(&events.SessionOpened{Login: sess.login(), SessionID: sess.id, TLS: tlsVersion})
+}
+
+// end closes what the session holds and sums it up, if anybody was logged in.
+func (sess *session) end() {
+	sess.mu.Lock()
+	files, opened, why := sess.files, sess.opened, sess.why
+	sess.mu.Unlock()
+	if files == nil {
+		return
+	}
+	files.handles.Wait() // a cut upload is cleared away first
+	files.close()
+	if why == "" {
+		why = events.ConnectionLost
+	}
+	sess.service.recorder.Note(&events.SessionClosed{
+		Login:         sess.login(),
+		SessionID:     sess.id,
+		Reason:        why,
+		DurationMS:    time.Since(opened).Milliseconds(),
+		FilesUp:       sess.filesUp.Load(),
+		FilesDown:     sess.filesDown.Load(),
+		BytesReceived: sess.received.Load(),
+		BytesSent:     sess.sent.Load(),
+	})
+}
+
+func (sess *session) login() events.Login {
+	return events.Login{LoginID: sess.grant.LoginID, Service: sess.service.options.Name, User: sess.grant.User, Peer: sess.peer.String()}
+}
+
+func (sess *session) loggedIn() bool {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.files != nil
+}
+
+// ended notes why the session ends; the first reason stays.
+func (sess *session) ended(why events.Reason) {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.why == "" {
+		sess.why = why
+	}
+}
+
+// closeFor ends the session from outside.
+func (sess *session) closeFor(why events.Reason) {
+	sess.ended(why)
+	_ = sess.control.Close()
+}
+
+// closePassive ends the waiting for a data connection.
+func (sess *session) closePassive(next *passiveListener) {
+	sess.mu.Lock()
+	last := sess.passive
+	sess.passive = next
+	sess.mu.Unlock()
+	if last != nil {
+		_ = last.Close()
+	}
+}
+
+// busy reports whether a transfer is under way, or its reply not written yet.
+func (sess *session) busy() bool {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.transfer > 0 || sess.unsaid
+}
+
+func (sess *session) transferBegins() {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	sess.transfer++
+}
+
+func (sess *session) transferEnds() {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	sess.transfer--
+	sess.unsaid = true
+}
+
+// replied notes that something was written to the client.
+func (sess *session) replied() {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.transfer == 0 {
+		sess.unsaid = false
+	}
+}

@@ -1,0 +1,269 @@
+package ftps
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	ftpserver "github.com/fclairamb/ftpserverlib"
+
+	"github.com/sallyport-ftps/sallyport/host/policy"
+)
+
+const (
+	copyBuffer = 256 << 10
+	checkEvery = 64 << 20 // bytes between two looks at the free space
+)
+
+// GetHandle implements ftpserver.ClientDriverExtentionFileTransfer: RETR, STOR, APPE, and HASH.
+func (f *files) GetHandle(name string, flags int, offset int64) (ftpserver.FileTransfer, error) {
+	if flags&(os.O_WRONLY|os.O_RDWR) == 0 {
+		return f.download(name, offset)
+	}
+	rel, err := f.resolveNew(name, policy.Write)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.room(); err != nil {
+		return nil, err
+	}
+	if offset < 0 {
+		return nil, errors.New("a negative restart point")
+	}
+	target, err := f.root.Lstat(rel)
+	switch {
+	case err == nil && target.IsDir():
+		return nil, errors.New("is a folder")
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, plain(err)
+	}
+	fresh := flags&os.O_TRUNC != 0
+	link := err == nil && target.Mode()&fs.ModeSymlink != 0 // written through, as other servers do
+	if fresh && f.service.options.AtomicUpload && !link {
+		return f.uploadAside(rel, target)
+	}
+	return f.uploadInPlace(rel, flags, offset)
+}
+
+// room refuses an upload that would fill the disk: the logins need it for their events.
+func (f *files) room() error {
+	free, err := freeBytes(f.root.Name())
+	if err != nil {
+		return errors.New("free space is not known")
+	}
+	if free < f.service.options.MinFree {
+		return fmt.Errorf("%w: too little space is left on the server", ftpserver.ErrStorageExceeded)
+	}
+	return nil
+}
+
+func (f *files) download(name string, offset int64) (ftpserver.FileTransfer, error) {
+	rel, err := f.resolve(name, policy.Read)
+	if err != nil {
+		return nil, err
+	}
+	file, err := f.root.Open(rel)
+	if err != nil {
+		return nil, plain(err)
+	}
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = errors.New("is not a regular file")
+	case offset < 0 || offset > info.Size():
+		err = fmt.Errorf("the restart point %d is not within the file of %d bytes", offset, info.Size())
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, plain(err)
+	}
+	f.handles.Add(1)
+	return &download{File: file, files: f, counts: f.client.GetLastCommand() == "RETR"}, nil
+}
+
+// uploadAside writes to a file that nobody sees and renames it when it is complete.
+func (f *files) uploadAside(rel string, replaced fs.FileInfo) (ftpserver.FileTransfer, error) {
+	if info, err := f.root.Stat(path.Dir(rel)); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("the folder of the file: %w", fs.ErrNotExist)
+	}
+	if err := f.root.Mkdir(uploadDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, plain(err)
+	}
+	aside := path.Join(uploadDir, f.service.boot+"-"+rand.Text())
+	file, err := f.root.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return nil, plain(err)
+	}
+	if replaced != nil {
+		if err := file.Chmod(replaced.Mode().Perm()); err != nil {
+			_ = file.Close()
+			_ = f.root.Remove(aside)
+			return nil, plain(err)
+		}
+	}
+	f.handles.Add(1)
+	return &upload{File: file, files: f, aside: aside, target: rel}, nil
+}
+
+// uploadInPlace is for APPE and for a restart, where the client asks for what is there to be
+// changed, and for atomic_upload = false.
+func (f *files) uploadInPlace(rel string, flags int, offset int64) (ftpserver.FileTransfer, error) {
+	file, err := f.root.OpenFile(rel, flags, fileMode)
+	if err != nil {
+		return nil, plain(err)
+	}
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = errors.New("is not a regular file")
+	case offset > info.Size():
+		err = fmt.Errorf("the restart point %d is not within the file of %d bytes", offset, info.Size())
+	case offset > 0: // what comes replaces the rest
+		err = file.Truncate(offset)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, plain(err)
+	}
+	f.handles.Add(1)
+	return &upload{File: file, files: f}, nil
+}
+
+// sweep removes the unfinished uploads of earlier runs of the server.
+func (f *files) sweep() {
+	dir, err := f.root.Open(uploadDir)
+	if err != nil {
+		return
+	}
+	defer func() { _ = dir.Close() }()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, f.service.boot+"-") {
+			_ = f.root.Remove(path.Join(uploadDir, name))
+		}
+	}
+}
+
+// download is a file on its way to the client.
+type download struct {
+	*os.File
+	files  *files
+	counts bool // RETR; the library reads for HASH too
+	failed bool
+}
+
+// Read implements [io.Reader]; the library reads so in ASCII mode and for HASH.
+func (d *download) Read(p []byte) (int, error) {
+	n, err := d.File.Read(p)
+	d.count(int64(n))
+	return n, err
+}
+
+// WriteTo implements [io.WriterTo], with a larger buffer than io.Copy's own.
+func (d *download) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.CopyBuffer(w, struct{ io.Reader }{d.File}, make([]byte, copyBuffer))
+	d.count(n)
+	return n, err
+}
+
+func (d *download) count(n int64) {
+	if d.counts {
+		d.files.session.sent.Add(n)
+	}
+}
+
+// TransferError implements ftpserver.FileTransferError.
+func (d *download) TransferError(error) { d.failed = true }
+
+// Close implements [io.Closer].
+func (d *download) Close() error {
+	defer d.files.handles.Done()
+	if d.counts && !d.failed {
+		d.files.session.filesDown.Add(1)
+	}
+	return d.File.Close()
+}
+
+// upload is a file on its way from the client.
+type upload struct {
+	*os.File
+	files  *files
+	aside  string // where it grows; empty: in place
+	target string // its name when it is complete
+	failed bool
+	since  int64 // bytes since the free space was looked at
+}
+
+// ReadFrom implements [io.ReaderFrom]: it fills a large buffer before it writes, since TLS
+// hands out 16 KiB at a time.
+func (u *upload) ReadFrom(r io.Reader) (total int64, err error) {
+	buf := make([]byte, copyBuffer)
+	for {
+		n, readErr := fill(r, buf)
+		if n > 0 {
+			if _, err := u.Write(buf[:n]); err != nil {
+				return total, err
+			}
+			total += int64(n)
+		}
+		if errors.Is(readErr, io.EOF) {
+			return total, nil
+		}
+		if readErr != nil {
+			return total, readErr
+		}
+	}
+}
+
+// fill reads until there is no room for another record: the library's ASCII converter needs some.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for len(buf)-n >= 32<<10 && err == nil {
+		var m int
+		m, err = r.Read(buf[n:])
+		n += m
+	}
+	return n, err
+}
+
+// Write implements [io.Writer].
+func (u *upload) Write(p []byte) (int, error) {
+	if u.since += int64(len(p)); u.since >= checkEvery {
+		u.since = 0
+		if err := u.files.room(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := u.File.Write(p)
+	u.files.session.received.Add(int64(n))
+	return n, plain(err)
+}
+
+// TransferError implements ftpserver.FileTransferError.
+func (u *upload) TransferError(error) { u.failed = true }
+
+// Close ends the upload: complete, it gets its name; otherwise nothing of it stays.
+func (u *upload) Close() error {
+	defer u.files.handles.Done()
+	err := u.File.Close()
+	if u.aside != "" {
+		if u.failed || err != nil {
+			_ = u.files.root.Remove(u.aside)
+		} else if err = u.files.root.Rename(u.aside, u.target); err != nil {
+			_ = u.files.root.Remove(u.aside)
+		}
+	}
+	if err == nil && !u.failed {
+		u.files.session.filesUp.Add(1)
+	}
+	return plain(err)
+}
