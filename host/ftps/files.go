@@ -38,7 +38,11 @@ type files struct {
 	client  ftpserver.ClientContext
 	root    *os.Root
 	may     policy.Permissions
-	handles sync.WaitGroup // open transfers
+
+	mu      sync.Mutex
+	ended   sync.Cond // when a transfer ends
+	open    int       // transfers under way
+	closing bool
 }
 
 var (
@@ -69,6 +73,7 @@ func openFiles(s *Service, sess *session, grant auth.Grant) (*files, error) {
 		return nil, fmt.Errorf("home folder: %w", err)
 	}
 	f := &files{service: s, session: sess, root: root, may: grant.Permissions}
+	f.ended.L = &f.mu
 	f.sweep()
 	return f, nil
 }
@@ -93,7 +98,34 @@ func within(path, folder string) bool {
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
-func (f *files) close() { _ = f.root.Close() }
+// begin and finish frame each transfer.
+func (f *files) begin() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closing {
+		return fs.ErrClosed
+	}
+	f.open++
+	return nil
+}
+
+func (f *files) finish() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.open--
+	f.ended.Broadcast()
+}
+
+// close waits for the transfers, so that a cut upload is cleared away, and closes the folder.
+func (f *files) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closing = true
+	for f.open > 0 {
+		f.ended.Wait()
+	}
+	_ = f.root.Close()
+}
 
 // resolve checks the permission and turns the client's path into one below the root.
 func (f *files) resolve(name string, needs policy.Permissions) (string, error) {

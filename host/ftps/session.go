@@ -59,7 +59,6 @@ func (sess *session) end() {
 	if files == nil {
 		return
 	}
-	files.handles.Wait() // a cut upload is cleared away first
 	files.close()
 	if why == "" {
 		why = events.ConnectionLost

@@ -22,9 +22,24 @@ const (
 
 // GetHandle implements ftpserver.ClientDriverExtentionFileTransfer: RETR, STOR, APPE, and HASH.
 func (f *files) GetHandle(name string, flags int, offset int64) (ftpserver.FileTransfer, error) {
-	if flags&(os.O_WRONLY|os.O_RDWR) == 0 {
-		return f.download(name, offset)
+	if err := f.begin(); err != nil {
+		return nil, err
 	}
+	var handle ftpserver.FileTransfer
+	var err error
+	if flags&(os.O_WRONLY|os.O_RDWR) == 0 {
+		handle, err = f.download(name, offset)
+	} else {
+		handle, err = f.upload(name, flags, offset)
+	}
+	if err != nil {
+		f.finish()
+		return nil, err
+	}
+	return handle, nil
+}
+
+func (f *files) upload(name string, flags int, offset int64) (ftpserver.FileTransfer, error) {
 	rel, err := f.resolveNew(name, policy.Write)
 	if err != nil {
 		return nil, err
@@ -83,7 +98,6 @@ func (f *files) download(name string, offset int64) (ftpserver.FileTransfer, err
 		_ = file.Close()
 		return nil, plain(err)
 	}
-	f.handles.Add(1)
 	return &download{File: file, files: f, counts: f.client.GetLastCommand() == "RETR"}, nil
 }
 
@@ -107,7 +121,6 @@ func (f *files) uploadAside(rel string, replaced fs.FileInfo) (ftpserver.FileTra
 			return nil, plain(err)
 		}
 	}
-	f.handles.Add(1)
 	return &upload{File: file, files: f, aside: aside, target: rel}, nil
 }
 
@@ -132,7 +145,6 @@ func (f *files) uploadInPlace(rel string, flags int, offset int64) (ftpserver.Fi
 		_ = file.Close()
 		return nil, plain(err)
 	}
-	f.handles.Add(1)
 	return &upload{File: file, files: f}, nil
 }
 
@@ -187,7 +199,7 @@ func (d *download) TransferError(error) { d.failed = true }
 
 // Close implements [io.Closer].
 func (d *download) Close() error {
-	defer d.files.handles.Done()
+	defer d.files.finish()
 	if d.counts && !d.failed {
 		d.files.session.filesDown.Add(1)
 	}
@@ -253,7 +265,7 @@ func (u *upload) TransferError(error) { u.failed = true }
 
 // Close ends the upload: complete, it gets its name; otherwise nothing of it stays.
 func (u *upload) Close() error {
-	defer u.files.handles.Done()
+	defer u.files.finish()
 	err := u.File.Close()
 	if u.aside != "" {
 		if u.failed || err != nil {
