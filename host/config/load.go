@@ -58,8 +58,11 @@ func Load(file string) (*Config, error) {
 			return loadFile(candidate)
 		}
 	}
-	return Parse("", defaults)
+	return Defaults()
 }
+
+// Defaults returns the embedded configuration; paths are relative to the working folder.
+func Defaults() (*Config, error) { return Parse("", defaults) }
 
 func loadFile(file string) (*Config, error) {
 	source, err := readBounded(file)

@@ -1,0 +1,93 @@
+// Package admin is the local administration API: HTTP with JSON on a unix socket that only the
+// server's own user can open. The commands use it whether the server runs or not: [Handler] is
+// the one code path, [Client] its other end.
+package admin
+
+import (
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/account"
+)
+
+// NewAccount asks for an account.
+type NewAccount struct {
+	Name     string   `json:"name"`
+	Groups   []string `json:"groups,omitempty"`
+	Email    string   `json:"email,omitempty"`
+	Home     string   `json:"home,omitempty"`
+	Password string   `json:"password"`
+}
+
+// NewPassword asks for another password.
+type NewPassword struct {
+	Password string `json:"password"`
+}
+
+// Accounts is one page of the list.
+type Accounts struct {
+	Accounts []account.Account `json:"accounts"`
+	// Next is the name to continue after; empty at the end.
+	Next string `json:"next,omitempty"`
+}
+
+// Login asks to try a login.
+type Login struct {
+	User     string `json:"user"`
+	Password string `json:"password"`
+	Service  string `json:"service,omitempty"` // empty: the first
+}
+
+// LoginResult is what the login would come to, and why.
+type LoginResult struct {
+	Accepted    bool          `json:"accepted"`
+	Reason      events.Reason `json:"reason,omitempty"`
+	Detail      string        `json:"detail,omitempty"`
+	Service     string        `json:"service"`
+	User        string        `json:"user,omitempty"`
+	Method      string        `json:"method,omitempty"`
+	Groups      []string      `json:"groups,omitempty"`
+	Home        string        `json:"home,omitempty"`
+	Permissions []string      `json:"permissions,omitempty"`
+	Steps       []Step        `json:"steps"`
+	Took        Milliseconds  `json:"took_ms"`
+}
+
+// Step is what one method said.
+type Step struct {
+	Method  string        `json:"method"`
+	Factor  bool          `json:"second_factor,omitempty"`
+	Verdict string        `json:"verdict"`
+	Reason  events.Reason `json:"reason,omitempty"`
+	Detail  string        `json:"detail,omitempty"`
+	Took    Milliseconds  `json:"took_ms"`
+}
+
+// Milliseconds is a duration in JSON, with three digits after the point.
+type Milliseconds float64
+
+// InMilliseconds converts a duration.
+func InMilliseconds(d time.Duration) Milliseconds {
+	return Milliseconds(float64(d.Round(time.Microsecond)) / float64(time.Millisecond))
+}
+
+// Method is one authentication method.
+type Method struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Plugin  string `json:"plugin"`
+	State   string `json:"state"` // StateRunning, StateStopped or StateDisabled
+	Version string `json:"version,omitempty"`
+}
+
+// The states of a method.
+const (
+	StateRunning  = "running"
+	StateStopped  = "stopped"  // by a command, until the next start of the server
+	StateDisabled = "disabled" // enabled = false in the configuration
+)
+
+// Failure is the body of every answer that is no success.
+type Failure struct {
+	Error string `json:"error"`
+}

@@ -1,0 +1,178 @@
+package admin
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/account"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+)
+
+// Client calls the API.
+type Client struct {
+	http *http.Client
+}
+
+// NewClient makes a client that reaches the API through dial.
+func NewClient(dial func(ctx context.Context) (net.Conn, error)) *Client {
+	return &Client{&http.Client{Transport: &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableKeepAlives: true,
+	}}}
+}
+
+// AddAccount makes an account.
+func (c *Client) AddAccount(ctx context.Context, a account.Account, password secret.Text) (account.Account, error) {
+	return call[account.Account](ctx, c, http.MethodPost, "/v1/accounts", NewAccount{
+		Name: a.Name, Groups: a.Groups, Email: a.Email, Home: a.Home, Password: password.Reveal(),
+	})
+}
+
+// SetPassword changes an account's password.
+func (c *Client) SetPassword(ctx context.Context, name string, password secret.Text) (account.Account, error) {
+	return call[account.Account](ctx, c, http.MethodPut, "/v1/accounts/"+url.PathEscape(name)+"/password", NewPassword{password.Reveal()})
+}
+
+// Account returns one account.
+func (c *Client) Account(ctx context.Context, name string) (account.Account, error) {
+	return call[account.Account](ctx, c, http.MethodGet, "/v1/accounts/"+url.PathEscape(name), nil)
+}
+
+// Accounts returns all accounts.
+func (c *Client) Accounts(ctx context.Context) ([]account.Account, error) {
+	all := []account.Account{}
+	for after := ""; ; {
+		page, err := call[Accounts](ctx, c, http.MethodGet, "/v1/accounts?after="+url.QueryEscape(after), nil)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Accounts...)
+		if after = page.Next; after == "" {
+			return all, nil
+		}
+	}
+}
+
+// SetEnabled switches an account on or off.
+func (c *Client) SetEnabled(ctx context.Context, name string, enabled bool) (account.Account, error) {
+	verb := "/disable"
+	if enabled {
+		verb = "/enable"
+	}
+	return call[account.Account](ctx, c, http.MethodPost, "/v1/accounts/"+url.PathEscape(name)+verb, nil)
+}
+
+// RemoveAccount deletes an account.
+func (c *Client) RemoveAccount(ctx context.Context, name string) (account.Account, error) {
+	return call[account.Account](ctx, c, http.MethodDelete, "/v1/accounts/"+url.PathEscape(name), nil)
+}
+
+// TryLogin tries a login and explains it.
+func (c *Client) TryLogin(ctx context.Context, user string, password secret.Text, service string) (LoginResult, error) {
+	return call[LoginResult](ctx, c, http.MethodPost, "/v1/login", Login{User: user, Password: password.Reveal(), Service: service})
+}
+
+// Methods lists the methods.
+func (c *Client) Methods(ctx context.Context) ([]Method, error) {
+	return call[[]Method](ctx, c, http.MethodGet, "/v1/methods", nil)
+}
+
+// SetStopped stops or starts a method.
+func (c *Client) SetStopped(ctx context.Context, id string, stopped bool) (Method, error) {
+	verb := "/start"
+	if stopped {
+		verb = "/stop"
+	}
+	return call[Method](ctx, c, http.MethodPost, "/v1/methods/"+url.PathEscape(id)+verb, nil)
+}
+
+// Follow calls handle for each event since then and, if live, for each that comes until the
+// context ends or the server stops.
+func (c *Client) Follow(ctx context.Context, since time.Time, live bool, handle func(events.Event) error) error {
+	query := url.Values{}
+	if !since.IsZero() {
+		query.Set("since", since.Format(time.RFC3339Nano))
+	}
+	if live {
+		query.Set("live", "true")
+	}
+	response, err := c.do(ctx, http.MethodGet, "/v1/events?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var failure Failure
+		if json.Unmarshal(lines.Bytes(), &failure) == nil && failure.Error != "" {
+			return errors.New(failure.Error)
+		}
+		var e events.Event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("event can't be read: %w", err)
+		}
+		if err := handle(e); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := lines.Err(); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("events: %w", err)
+	}
+	return nil
+}
+
+func call[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
+	var result T
+	response, err := c.do(ctx, method, path, body)
+	if err != nil {
+		return result, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if err := json.NewDecoder(response.Body).Decode(&result); err != nil {
+		return result, fmt.Errorf("answer of the server: %w", err)
+	}
+	return result, nil
+}
+
+// do returns a successful response; the error of another one is the server's own sentence.
+func (c *Client) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("request: %w", err)
+		}
+		content = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://sallyport"+path, content)
+	if err != nil {
+		return nil, fmt.Errorf("request: %w", err)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask the server: %w", err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response, nil
+	}
+	defer func() { _ = response.Body.Close() }()
+	var failure Failure
+	if err := json.NewDecoder(response.Body).Decode(&failure); err != nil || failure.Error == "" {
+		return nil, fmt.Errorf("the server answered %s", response.Status)
+	}
+	return nil, errors.New(failure.Error)
+}

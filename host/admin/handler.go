@@ -1,0 +1,239 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/account"
+	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+	"github.com/sallyport-ftps/sallyport/host/state"
+)
+
+// Backend is what the API stands on. A part that is nil is not there: its calls say that the
+// server must run.
+type Backend struct {
+	Accounts *account.Accounts
+	Logins   Logins
+	Methods  Methods
+	Events   Events
+	// CheckHome refuses a home folder for an account.
+	CheckHome func(home string) error
+}
+
+// Logins tries logins.
+type Logins interface {
+	TryLogin(ctx context.Context, user string, password secret.Text, service string) (LoginResult, error)
+}
+
+// Methods lists, stops and starts methods.
+type Methods interface {
+	Methods() []Method
+	SetStopped(id string, stopped bool) (Method, error)
+}
+
+// Events reads what is stored since then and, if live, what comes, until the context ends.
+type Events interface {
+	Follow(ctx context.Context, since time.Time, live bool, handle func(events.Event) error) error
+}
+
+// ErrNotFound is for what a backend does not have.
+var ErrNotFound = errors.New("not found")
+
+const (
+	maxBody  = 64 << 10
+	pageSize = 500
+)
+
+// Handler returns the API.
+func Handler(b Backend) http.Handler {
+	mux := http.NewServeMux()
+	h := handler{b}
+	mux.HandleFunc("GET /v1/accounts", answer(h.listAccounts))
+	mux.HandleFunc("POST /v1/accounts", answer(h.addAccount))
+	mux.HandleFunc("GET /v1/accounts/{name}", answer(h.showAccount))
+	mux.HandleFunc("DELETE /v1/accounts/{name}", answer(h.removeAccount))
+	mux.HandleFunc("PUT /v1/accounts/{name}/password", answer(h.setPassword))
+	mux.HandleFunc("POST /v1/accounts/{name}/enable", answer(h.setEnabled(true)))
+	mux.HandleFunc("POST /v1/accounts/{name}/disable", answer(h.setEnabled(false)))
+	mux.HandleFunc("POST /v1/login", answer(h.login))
+	mux.HandleFunc("GET /v1/methods", answer(h.listMethods))
+	mux.HandleFunc("POST /v1/methods/{id}/stop", answer(h.setStopped(true)))
+	mux.HandleFunc("POST /v1/methods/{id}/start", answer(h.setStopped(false)))
+	mux.HandleFunc("GET /v1/events", h.events)
+	return mux
+}
+
+type handler struct{ Backend }
+
+// answer writes what f returns as JSON, or its error as a Failure.
+func answer[T any](f func(*http.Request) (T, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		result, err := f(r)
+		if err != nil {
+			writeJSON(w, status(err), Failure{err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, result)
+	}
+}
+
+var (
+	errNotHere = errors.New("this needs the running server")
+	errInput   = errors.New("request can't be read")
+)
+
+func status(err error) int {
+	var refusal *policy.Refusal
+	switch {
+	case errors.As(err, &refusal), errors.Is(err, account.ErrInvalid), errors.Is(err, errInput):
+		return http.StatusBadRequest
+	case errors.Is(err, account.ErrNotFound), errors.Is(err, ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, account.ErrExists), errors.Is(err, state.ErrConflict):
+		return http.StatusConflict
+	case errors.Is(err, errNotHere), errors.Is(err, account.ErrOverloaded):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+func writeJSON(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body) // the other end is gone, if anything
+}
+
+func read[T any](r *http.Request) (T, error) {
+	var body T
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&body); err != nil {
+		return body, fmt.Errorf("%w: %w", errInput, err)
+	}
+	return body, nil
+}
+
+func (h handler) listAccounts(r *http.Request) (Accounts, error) {
+	if h.Accounts == nil {
+		return Accounts{}, errNotHere
+	}
+	accounts, err := h.Accounts.List(r.Context(), r.URL.Query().Get("after"), pageSize)
+	page := Accounts{Accounts: accounts}
+	if len(accounts) == pageSize {
+		page.Next = accounts[pageSize-1].Name
+	}
+	return page, err
+}
+
+func (h handler) addAccount(r *http.Request) (account.Account, error) {
+	if h.Accounts == nil {
+		return account.Account{}, errNotHere
+	}
+	n, err := read[NewAccount](r)
+	if err != nil {
+		return account.Account{}, err
+	}
+	if n.Home != "" && h.CheckHome != nil {
+		if err := h.CheckHome(n.Home); err != nil {
+			return account.Account{}, fmt.Errorf("%w: home folder %w", account.ErrInvalid, err)
+		}
+	}
+	return h.Accounts.Add(r.Context(), account.Account{Name: n.Name, Groups: n.Groups, Email: n.Email, Home: n.Home}, secret.New(n.Password))
+}
+
+func (h handler) showAccount(r *http.Request) (account.Account, error) {
+	if h.Accounts == nil {
+		return account.Account{}, errNotHere
+	}
+	return h.Accounts.Get(r.Context(), r.PathValue("name"))
+}
+
+func (h handler) removeAccount(r *http.Request) (account.Account, error) {
+	if h.Accounts == nil {
+		return account.Account{}, errNotHere
+	}
+	return h.Accounts.Remove(r.Context(), r.PathValue("name"))
+}
+
+func (h handler) setPassword(r *http.Request) (account.Account, error) {
+	if h.Accounts == nil {
+		return account.Account{}, errNotHere
+	}
+	n, err := read[NewPassword](r)
+	if err != nil {
+		return account.Account{}, err
+	}
+	return h.Accounts.SetPassword(r.Context(), r.PathValue("name"), secret.New(n.Password))
+}
+
+func (h handler) setEnabled(enabled bool) func(*http.Request) (account.Account, error) {
+	return func(r *http.Request) (account.Account, error) {
+		if h.Accounts == nil {
+			return account.Account{}, errNotHere
+		}
+		return h.Accounts.SetEnabled(r.Context(), r.PathValue("name"), enabled)
+	}
+}
+
+func (h handler) login(r *http.Request) (LoginResult, error) {
+	if h.Logins == nil {
+		return LoginResult{}, errNotHere
+	}
+	n, err := read[Login](r)
+	if err != nil {
+		return LoginResult{}, err
+	}
+	return h.Logins.TryLogin(r.Context(), n.User, secret.New(n.Password), n.Service)
+}
+
+func (h handler) listMethods(*http.Request) ([]Method, error) {
+	if h.Methods == nil {
+		return nil, errNotHere
+	}
+	return h.Methods.Methods(), nil
+}
+
+func (h handler) setStopped(stopped bool) func(*http.Request) (Method, error) {
+	return func(r *http.Request) (Method, error) {
+		if h.Methods == nil {
+			return Method{}, errNotHere
+		}
+		return h.Methods.SetStopped(r.PathValue("id"), stopped)
+	}
+}
+
+// events streams one JSON event a line. A failure in the middle is the last line.
+func (h handler) events(w http.ResponseWriter, r *http.Request) {
+	if h.Events == nil {
+		writeJSON(w, status(errNotHere), Failure{errNotHere.Error()})
+		return
+	}
+	var since time.Time
+	if text := r.URL.Query().Get("since"); text != "" {
+		var err error
+		if since, err = time.Parse(time.RFC3339Nano, text); err != nil {
+			writeJSON(w, http.StatusBadRequest, Failure{"since: " + err.Error()})
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	flush := http.NewResponseController(w)
+	_ = flush.Flush() // so that the client knows that it is heard
+	encoder := json.NewEncoder(w)
+	err := h.Events.Follow(r.Context(), since, r.URL.Query().Get("live") == "true", func(e events.Event) error {
+		if err := encoder.Encode(e); err != nil {
+			return err
+		}
+		return flush.Flush()
+	})
+	if err != nil && r.Context().Err() == nil {
+		_ = encoder.Encode(Failure{err.Error()})
+	}
+}

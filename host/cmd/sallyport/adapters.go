@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/admin"
+	"github.com/sallyport-ftps/sallyport/host/auth"
+	"github.com/sallyport-ftps/sallyport/host/bus"
+	"github.com/sallyport-ftps/sallyport/host/config"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+)
+
+// logins tries logins for the administration API.
+type logins struct{ app *app }
+
+// TryLogin implements admin.Logins.
+func (l logins) TryLogin(ctx context.Context, user string, password secret.Text, service string) (admin.LoginResult, error) {
+	s, err := l.service(service)
+	if err != nil {
+		return admin.LoginResult{}, err
+	}
+	out := l.app.authority.Login(ctx, auth.Attempt{
+		Service: s.Name, Chain: l.app.chain(s.Authentications), Typed: user, Password: password, Timeout: s.LoginTimeout, Trial: true,
+	})
+	result := admin.LoginResult{
+		Accepted: out.Accepted, Reason: out.Reason, Detail: out.Detail, Service: s.Name, User: out.Grant.User, Method: out.Grant.Method,
+		Steps: []admin.Step{}, Took: admin.InMilliseconds(out.Took),
+	}
+	if out.Accepted {
+		result.Groups, result.Home, result.Permissions = out.Grant.Groups, out.Grant.Home, out.Grant.Permissions.Words()
+	}
+	for _, t := range out.Trace {
+		result.Steps = append(result.Steps, admin.Step{
+			Method: t.Method, Factor: t.Factor, Verdict: t.Verdict, Reason: t.Reason, Detail: t.Detail, Took: admin.InMilliseconds(t.Duration),
+		})
+	}
+	return result, nil
+}
+
+func (l logins) service(name string) (config.Service, error) {
+	var names []string
+	for _, s := range l.app.config.Services {
+		if name == "" || s.Name == name {
+			return s, nil
+		}
+		names = append(names, s.Name)
+	}
+	return config.Service{}, fmt.Errorf("service %q: %w; there are %q", name, admin.ErrNotFound, names)
+}
+
+// methodStates lists, stops and starts methods for the administration API.
+type methodStates struct{ app *app }
+
+// Methods implements admin.Methods.
+func (m methodStates) Methods() []admin.Method {
+	all := []admin.Method{}
+	for _, c := range m.app.config.Authentications {
+		all = append(all, m.state(c))
+	}
+	return all
+}
+
+// SetStopped implements admin.Methods.
+func (m methodStates) SetStopped(id string, stopped bool) (admin.Method, error) {
+	c, ok := m.app.config.Authentication(id)
+	if !ok {
+		var ids []string
+		for _, c := range m.app.config.Authentications {
+			ids = append(ids, c.ID)
+		}
+		return admin.Method{}, fmt.Errorf("method %q: %w; there are %q", id, admin.ErrNotFound, ids)
+	}
+	if !c.Enabled {
+		return admin.Method{}, fmt.Errorf("method %q is disabled in the configuration: set enabled = true and restart the server", id)
+	}
+	m.app.authority.SetStopped(id, stopped)
+	m.app.log.Info("method stopped or started by the administrator", "method", id, "stopped", stopped)
+	return m.state(c), nil
+}
+
+func (m methodStates) state(c config.Authentication) admin.Method {
+	one := admin.Method{ID: c.ID, Name: c.Name, Plugin: c.Plugin, State: admin.StateRunning}
+	switch {
+	case !c.Enabled:
+		one.State = admin.StateDisabled
+	case m.app.authority.Stopped(c.ID):
+		one.State = admin.StateStopped
+	}
+	if loaded := m.app.methods.byID[c.ID]; loaded != nil {
+		one.Version = loaded.plugin.Description().Version
+	}
+	return one
+}
+
+// follower reads events for the administration API.
+type follower struct{ bus *bus.Bus }
+
+// Follow implements admin.Events.
+func (f follower) Follow(ctx context.Context, since time.Time, live bool, handle func(events.Event) error) error {
+	return f.bus.Follow(ctx, bus.FollowOptions{Since: since, Live: live}, handle)
+}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/account"
+	"github.com/sallyport-ftps/sallyport/host/admin"
+	"github.com/sallyport-ftps/sallyport/host/config"
+	"github.com/sallyport-ftps/sallyport/host/ftps"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+)
+
+type logFlags struct {
+	LogFormat string `help:"Format of the log on standard error: text or json." enum:"text,json" default:"text"`
+	Verbose   bool   `help:"Log more." short:"v"`
+}
+
+func (f logFlags) logger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if f.Verbose {
+		o.Level = slog.LevelDebug
+	}
+	if f.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+type serveCommand struct{ logFlags }
+
+// Run implements the command.
+func (cmd serveCommand) Run(ctx context.Context, c *cli, s streams) error {
+	conf, err := config.Load(c.Config)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, conf, cmd.logger(s.err), nil)
+}
+
+type demoCommand struct{ logFlags }
+
+// Run implements the command. It takes no config.hcl that happens to lie about: an account with
+// a printed password must not get into a real server by accident.
+func (cmd demoCommand) Run(ctx context.Context, c *cli, s streams) error {
+	conf, err := demoConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, conf, cmd.logger(s.err), func(r *running) error { return r.demo(ctx, s.out) })
+}
+
+func demoConfig(file string) (*config.Config, error) {
+	if file != "" {
+		return config.Load(file)
+	}
+	return config.Defaults()
+}
+
+// running is a server that serves.
+type running struct {
+	*app
+	services    []*ftps.Service
+	listeners   []net.Listener
+	certificate string // file of the self-signed one; empty: none is used
+	socket      *http.Server
+}
+
+// serve runs the server until the context ends, then lets transfers finish. Whatever can be
+// checked is checked before anything is written.
+func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready func(*running) error) (err error) {
+	start := time.Now()
+	if err := checkPlugins(ctx, conf); err != nil {
+		return err
+	}
+	pairs := make([]*tls.Certificate, len(conf.Services))
+	for i, s := range conf.Services {
+		if pairs[i], err = certificateOf(s, ftps.LoadCertificate); err != nil {
+			return err
+		}
+	}
+	if err := checkLock(conf.Server.DataDir); err != nil {
+		return err
+	}
+	r := &running{}
+	if r.listeners, err = listeners(conf); err != nil {
+		return err
+	}
+	defer closeAll(r.listeners)
+	if r.app, err = open(ctx, conf, log, everything); err != nil {
+		return err
+	}
+	defer r.close()
+	if err := r.prepare(pairs); err != nil {
+		return errors.Join(err, r.data.undo())
+	}
+	if err := r.bus.Store(ctx, r.started()); err != nil {
+		return fmt.Errorf("the first event can't be stored: %w", err)
+	}
+	if ready != nil {
+		if err := ready(r); err != nil {
+			return err
+		}
+	}
+	log.Info("sallyport serves", "version", version(), "data", conf.Server.DataDir, "events", r.bus.Addr(), "started_in", time.Since(start).Round(time.Millisecond))
+	r.run(ctx)
+	log.Info("sallyport stopped", "uptime", time.Since(start).Round(time.Second))
+	return nil
+}
+
+// prepare makes the services and opens the administration socket.
+func (r *running) prepare(pairs []*tls.Certificate) error {
+	for i, s := range r.config.Services {
+		if pairs[i] == nil {
+			pair, err := r.selfSigned()
+			if err != nil {
+				return err
+			}
+			pairs[i] = &pair
+		}
+		r.services = append(r.services, ftps.New(ftps.Options{
+			Name: s.Name, Banner: "Sallyport FTPS", Listener: r.listeners[i], Implicit: s.Implicit, Certificate: *pairs[i],
+			PassiveFirst: s.PassiveFirst, PassiveLast: s.PassiveLast, Chain: r.chain(s.Authentications),
+			LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout, MaxConnections: s.MaxConnections,
+			AtomicUpload: s.AtomicUpload, MinFree: r.config.Server.MinFree, Private: r.data.private, Log: r.log,
+		}, r.authority, r.bus))
+		r.log.Info("service listens", "service", s.Name, "address", r.listeners[i].Addr().String(), "tls", mode(s), "methods", strings.Join(s.Authentications, ","))
+	}
+	socket, err := r.data.listenSocket()
+	if err != nil {
+		return err
+	}
+	r.socket = &http.Server{Handler: admin.Handler(r.backend()), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = r.socket.Serve(socket) }()
+	return nil
+}
+
+func mode(s config.Service) string {
+	if s.Implicit {
+		return "implicit"
+	}
+	return "explicit"
+}
+
+func (r *running) selfSigned() (tls.Certificate, error) {
+	r.certificate = filepath.Join(r.data.path, "tls.crt")
+	pair, made, err := ftps.SelfSigned(r.certificate, r.data.file(keyFile), r.config.Server.Name)
+	if err == nil && made {
+		r.log.Warn("a self-signed certificate was made; clients must be told to trust it", "file", r.certificate, "sha256", fmt.Sprintf("%x", sha256.Sum256(pair.Certificate[0])))
+	}
+	return pair, err
+}
+
+// run serves until the context ends, and shuts down in order.
+func (r *running) run(ctx context.Context) {
+	start := time.Now()
+	logins, endLogins := context.WithCancel(context.WithoutCancel(ctx))
+	defer endLogins()
+	var serving sync.WaitGroup
+	for _, s := range r.services {
+		serving.Go(func() {
+			if err := s.Serve(logins); err != nil {
+				r.log.Error("service ended", "err", err)
+			}
+		})
+	}
+	<-ctx.Done()
+
+	r.log.Info("shutting down", "timeout", r.config.Server.ShutdownTimeout)
+	r.authority.Close()
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.Server.ShutdownTimeout)
+	defer cancel()
+	for _, s := range r.services {
+		serving.Go(func() { s.Shutdown(limit) })
+	}
+	serving.Wait()
+	_ = r.socket.Close()
+	stopped := &events.ServerStopped{Name: r.config.Server.Name, UptimeMS: time.Since(start).Milliseconds()}
+	if err := r.bus.Store(context.WithoutCancel(ctx), stopped); err != nil {
+		r.log.Error("last event not stored", "err", err)
+	}
+}
+
+// demo makes the account "demo", or gives it a new password, and prints lines to try.
+func (r *running) demo(ctx context.Context, out io.Writer) error {
+	password := demoPassword()
+	_, err := r.accounts.Add(ctx, account.Account{Name: "demo"}, secret.New(password))
+	if errors.Is(err, account.ErrExists) {
+		_, err = r.accounts.SetPassword(ctx, "demo", secret.New(password))
+	}
+	if err != nil {
+		return fmt.Errorf("demo account: %w", err)
+	}
+	addr := r.listeners[0].Addr().(*net.TCPAddr)
+	program, err := os.Executable()
+	if err != nil {
+		program = "sallyport"
+	}
+	ca := shown(r.certificate)
+	_, err = fmt.Fprintf(out, `
+Sallyport serves explicit FTPS on %[1]s.
+
+  account   demo
+  password  %[2]s
+
+Try it from another terminal:
+
+  curl --ssl-reqd --cacert %[3]s -u demo:%[2]s -T README.md ftp://%[1]s/
+  curl --ssl-reqd --cacert %[3]s -u demo:%[2]s ftp://%[1]s/
+  lftp -u demo,%[2]s -e 'set ftp:ssl-force true; set ssl:ca-file %[3]s; ls; exit' ftp://%[1]s
+  %[4]s events tail --since 10m
+
+Ctrl-C stops it. The files are in %[5]s.
+
+`, addr, password, ca, shown(program), shown(filepath.Join(r.config.Server.DataDir, "files", "demo")))
+	return err
+}
+
+// shown is a path as short as it can be from here.
+func shown(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(here, path); err == nil && !strings.HasPrefix(rel, "../") {
+		return rel
+	}
+	return path
+}
+
+// demoPassword has 100 random bits in letters and digits that can't be mistaken for each other.
+func demoPassword() string {
+	text := strings.ToLower(rand.Text())
+	return text[:5] + "-" + text[5:10] + "-" + text[10:15] + "-" + text[15:20]
+}
