@@ -7,7 +7,6 @@ package bus
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -75,10 +74,10 @@ type Bus struct {
 	js      jetstream.JetStream
 
 	notes   chan events.Event
-	dropped int64 // owned by writeNotes' caller side, see Note
+	done    chan struct{} // closed when the notes are written
 	mu      sync.Mutex
 	closed  bool
-	done    chan struct{}
+	dropped int64
 }
 
 // Open starts the server and makes the streams.
@@ -87,8 +86,11 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	password := rand.Text()
-	options, err := serverOptions(o, reader, password)
+	own, err := nkeys.CreateUser()
+	if err != nil {
+		return nil, fmt.Errorf("make server key: %w", err)
+	}
+	options, err := serverOptions(o, reader, own)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +105,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		b.stopServer()
 		return nil, fmt.Errorf("event server did not start within %v; is %s free, and can %s be written?", startTimeout, o.Listen, o.Dir)
 	}
-	if err := b.connect(ctx, password); err != nil {
+	if err := b.connect(ctx, own); err != nil {
 		b.stopServer()
 		return nil, err
 	}
@@ -139,7 +141,11 @@ func subscriberKey(file string) (string, error) {
 	return public, nil
 }
 
-func serverOptions(o Options, reader, password string) (*server.Options, error) {
+func serverOptions(o Options, reader string, own nkeys.KeyPair) (*server.Options, error) {
+	ownKey, err := own.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("server key: %w", err)
+	}
 	options := &server.Options{
 		ServerName:             "sallyport",
 		DontListen:             o.Listen == "",
@@ -153,15 +159,13 @@ func serverOptions(o Options, reader, password string) (*server.Options, error) 
 		MaxConn:                maxSubscribers,
 		MaxPayload:             maxEvent,
 		MaxControlLine:         2048,
-		Users: []*server.User{{
-			Username:    "sallyport",
-			Password:    password,
-			Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{">"}}, Subscribe: &server.SubjectPermission{Allow: []string{">"}}},
-		}},
-		Nkeys: []*server.NkeyUser{{Nkey: reader, Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Deny: []string{">"}},
-			Subscribe: &server.SubjectPermission{Allow: []string{events.Root + ".>"}},
-		}}},
+		Nkeys: []*server.NkeyUser{
+			{Nkey: ownKey},
+			{Nkey: reader, Permissions: &server.Permissions{
+				Publish:   &server.SubjectPermission{Deny: []string{">"}},
+				Subscribe: &server.SubjectPermission{Allow: []string{events.Root + ".>"}},
+			}},
+		},
 	}
 	if o.Listen == "" {
 		return options, nil
@@ -180,9 +184,12 @@ func serverOptions(o Options, reader, password string) (*server.Options, error) 
 	return options, nil
 }
 
-func (b *Bus) connect(ctx context.Context, password string) error {
-	var err error
-	b.conn, err = nats.Connect("", nats.InProcessServer(b.server), nats.UserInfo("sallyport", password), nats.MaxReconnects(-1))
+func (b *Bus) connect(ctx context.Context, own nkeys.KeyPair) error {
+	key, err := own.PublicKey()
+	if err != nil {
+		return fmt.Errorf("server key: %w", err)
+	}
+	b.conn, err = nats.Connect("", nats.InProcessServer(b.server), nats.Nkey(key, own.Sign), nats.MaxReconnects(-1))
 	if err != nil {
 		return fmt.Errorf("connect to the event server: %w", err)
 	}

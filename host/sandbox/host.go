@@ -28,7 +28,7 @@ type guest struct {
 	verified *Verified // after the host said that the password is right
 	reason   string    // why it said no
 	logs     int
-	last     string // the last line on stderr, for the error message
+	last     string // the first warning, for the error message
 }
 
 type guestKey struct{}
@@ -209,9 +209,6 @@ func (g *guest) log(level slog.Level, line string) {
 	}
 	g.call.Log.Log(g.ctx, level, "plugin says", "line", g.mask(line))
 }
-
-// lastWords is the first warning of the run: a Go plugin's panic, for example.
-func (g *guest) lastWords() string { return g.last }
 
 func (g *guest) mask(line string) string {
 	line = strings.ToValidUTF8(line, "?")

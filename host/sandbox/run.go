@@ -67,7 +67,7 @@ func (p *Plugin) Run(ctx context.Context, call Call) (Result, error) {
 	case sdk.Accept, sdk.Reject, sdk.Unknown:
 		return result, nil
 	case sdk.Fail:
-		return Result{}, errors.New("plugin says that it failed")
+		return Result{}, withLastWords(g, errors.New("plugin says that it failed"))
 	}
 	return Result{}, fmt.Errorf("plugin returned %d, which is no verdict", verdict)
 }
@@ -167,10 +167,15 @@ func explain(ctx context.Context, g *guest, err error) error {
 		first, _, _ := strings.Cut(err.Error(), "\n") // the rest is a stack of numbers
 		err = fmt.Errorf("plugin crashed: %s", strings.TrimSuffix(first, " (recovered by wazero)"))
 	}
-	if last := g.lastWords(); last != "" {
-		err = fmt.Errorf("%w: it wrote %q", err, last)
+	return withLastWords(g, err)
+}
+
+// withLastWords adds the first warning that the guest wrote: a Go plugin's panic, for example.
+func withLastWords(g *guest, err error) error {
+	if g.last == "" {
+		return err
 	}
-	return err
+	return fmt.Errorf("%w: it wrote %q", err, g.last)
 }
 
 // stepClock counts the time that a guest executes, and holds a slot meanwhile.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -96,9 +97,22 @@ func (m methodStates) state(c config.Authentication) admin.Method {
 }
 
 // follower reads events for the administration API.
-type follower struct{ bus *bus.Bus }
+type follower struct{ app *app }
 
-// Follow implements admin.Events.
+// Follow implements admin.Events. The last event of this run ends it.
 func (f follower) Follow(ctx context.Context, since time.Time, live bool, handle func(events.Event) error) error {
-	return f.bus.Follow(ctx, bus.FollowOptions{Since: since, Live: live}, handle)
+	end := errors.New("end")
+	err := f.app.bus.Follow(ctx, bus.FollowOptions{Since: since, Live: live}, func(e events.Event) error {
+		if err := handle(e); err != nil {
+			return err
+		}
+		if _, last := e.Data.(*events.ServerStopped); last && f.app.stopping.Load() {
+			return end
+		}
+		return nil
+	})
+	if errors.Is(err, end) {
+		return nil
+	}
+	return err
 }

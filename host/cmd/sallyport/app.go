@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
@@ -50,6 +51,7 @@ type app struct {
 	bus       *bus.Bus
 	authority *auth.Authority
 	methods   *methods
+	stopping  atomic.Bool // the last event is about to be stored
 	closers   []func()
 }
 
@@ -147,7 +149,7 @@ func (a *app) backend() admin.Backend {
 		b.Logins, b.Methods = logins{a}, methodStates{a}
 	}
 	if a.bus != nil {
-		b.Events = follower{a.bus}
+		b.Events = follower{a}
 	}
 	return b
 }
@@ -263,8 +265,14 @@ func closeAll(open []net.Listener) {
 	}
 }
 
-// version is the module's, or the commit's.
+// release is set by the linker (see Makefile).
+var release string
+
+// version is the release, or else the module's version.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -122,6 +122,9 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 	return nil
 }
 
+// socketTimeout is how long calls on the administration socket may still take at the end.
+const socketTimeout = 2 * time.Second
+
 // prepare makes the services and opens the administration socket.
 func (r *running) prepare(pairs []*tls.Certificate) error {
 	for i, s := range r.config.Services {
@@ -188,10 +191,15 @@ func (r *running) run(ctx context.Context) {
 		serving.Go(func() { s.Shutdown(limit) })
 	}
 	serving.Wait()
-	_ = r.socket.Close()
+	r.stopping.Store(true)
 	stopped := &events.ServerStopped{Name: r.config.Server.Name, UptimeMS: time.Since(start).Milliseconds()}
 	if err := r.bus.Store(context.WithoutCancel(ctx), stopped); err != nil {
 		r.log.Error("last event not stored", "err", err)
+	}
+	limit, cancel = context.WithTimeout(context.WithoutCancel(ctx), socketTimeout)
+	defer cancel()
+	if err := r.socket.Shutdown(limit); err != nil { // who follows events has a moment to get the last one
+		_ = r.socket.Close()
 	}
 }
 
