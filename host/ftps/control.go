@@ -23,6 +23,7 @@ type control struct {
 	once    sync.Once
 	plain   *bufio.Reader // nil once TLS begins
 	pending []byte        // of the line that is being handed out
+	reads   int           // since TLS began
 
 	mu      sync.Mutex
 	loginBy time.Time // zero: logged in
@@ -69,6 +70,9 @@ func (c *control) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := c.Conn.Read(p)
+	if c.reads++; c.reads <= handshakeReads {
+		quickAck(c.Conn)
+	}
 	return n, c.notice(err)
 }
 

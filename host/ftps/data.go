@@ -79,12 +79,19 @@ type dataConn struct {
 	net.Conn
 	session *session
 	once    sync.Once
+	reads   int
 }
+
+// handshakeReads is how many reads a TLS handshake takes at most, about.
+const handshakeReads = 8
 
 // Read implements [net.Conn].
 func (c *dataConn) Read(p []byte) (int, error) {
 	_ = c.SetReadDeadline(time.Now().Add(dataIdleTimeout))
 	n, err := c.Conn.Read(p)
+	if c.reads++; c.reads <= handshakeReads {
+		quickAck(c.Conn)
+	}
 	if errors.Is(err, io.EOF) {
 		err = errCut
 	}

@@ -71,6 +71,21 @@ func deafen(listener net.Listener) error {
 	return failed
 }
 
+// quickAck acknowledges at once what came on conn. A client that writes its half of the TLS handshake
+// in two pieces, as GnuTLS does, holds the second back until the first is acknowledged (Nagle), which
+// the kernel would otherwise delay by 40 ms: for each file.
+func quickAck(conn net.Conn) {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) })
+}
+
 // freeBytes returns how much an unprivileged user can still write to the disk of path.
 func freeBytes(path string) (int64, error) {
 	var stat unix.Statfs_t

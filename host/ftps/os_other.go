@@ -16,4 +16,6 @@ func watch(ctx context.Context, _ net.Conn) (context.Context, func()) {
 
 func deafen(net.Listener) error { return nil }
 
+func quickAck(net.Conn) {}
+
 func freeBytes(string) (int64, error) { return math.MaxInt64, nil }

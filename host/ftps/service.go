@@ -28,6 +28,7 @@ import (
 // Limits that are not in the configuration.
 const (
 	preLoginTimeout    = time.Minute      // from the connection to PASS, the TLS handshake included
+	handshakeTimeout   = 15 * time.Second // of implicit TLS
 	dataConnectTimeout = 30 * time.Second // from PASV to the data connection
 	dataIdleTimeout    = time.Minute      // a data connection on which nothing moves
 	replyGrace         = 10 * time.Second // to deliver a reply after the login's own deadline
@@ -140,7 +141,10 @@ func (s *Service) handle(ctx context.Context, sess *session) {
 	if s.options.Implicit {
 		secured := tls.Server(sess.control, s.tls)
 		sess.control.skipFilter()
-		if err := secured.HandshakeContext(ctx); err != nil {
+		handshake, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		err := secured.HandshakeContext(handshake)
+		cancel()
+		if err != nil {
 			_ = sess.control.Close()
 			return
 		}
