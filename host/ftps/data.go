@@ -80,6 +80,7 @@ type dataConn struct {
 	session *session
 	once    sync.Once
 	reads   int
+	armed   time.Time // when the idle deadline was last set
 }
 
 // handshakeReads is how many reads a TLS handshake takes at most, about.
@@ -87,7 +88,7 @@ const handshakeReads = 8
 
 // Read implements [net.Conn].
 func (c *dataConn) Read(p []byte) (int, error) {
-	_ = c.SetReadDeadline(time.Now().Add(dataIdleTimeout))
+	c.arm()
 	n, err := c.Conn.Read(p)
 	if c.reads++; c.reads <= handshakeReads {
 		quickAck(c.Conn)
@@ -100,8 +101,16 @@ func (c *dataConn) Read(p []byte) (int, error) {
 
 // Write implements [net.Conn].
 func (c *dataConn) Write(p []byte) (int, error) {
-	_ = c.SetWriteDeadline(time.Now().Add(dataIdleTimeout))
+	c.arm()
 	return c.Conn.Write(p)
+}
+
+// arm moves the idle deadline, but not for each record: that would cost more than it is worth.
+func (c *dataConn) arm() {
+	if now := time.Now(); now.Sub(c.armed) > time.Second {
+		c.armed = now
+		_ = c.SetDeadline(now.Add(dataIdleTimeout))
+	}
 }
 
 // Close implements [net.Conn].

@@ -71,7 +71,8 @@ type Service struct {
 	recorder  Recorder
 	tls       *tls.Config
 	ports     *portRing
-	boot      string // marks this run's unfinished uploads
+	boot      string    // marks this run's unfinished uploads
+	buffers   sync.Pool // of *[]byte, for transfers
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
@@ -88,6 +89,7 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 		tls:       &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{o.Certificate}},
 		ports:     newPortRing(o.PassiveFirst, o.PassiveLast),
 		boot:      rand.Text(),
+		buffers:   sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 		sessions:  map[*session]struct{}{},
 	}
 }

@@ -183,7 +183,9 @@ func (d *download) Read(p []byte) (int, error) {
 
 // WriteTo implements [io.WriterTo], with a larger buffer than io.Copy's own.
 func (d *download) WriteTo(w io.Writer) (int64, error) {
-	n, err := io.CopyBuffer(w, struct{ io.Reader }{d.File}, make([]byte, copyBuffer))
+	buf := d.files.service.buffers.Get().(*[]byte)
+	defer d.files.service.buffers.Put(buf)
+	n, err := io.CopyBuffer(w, struct{ io.Reader }{d.File}, *buf)
 	d.count(n)
 	return n, err
 }
@@ -219,11 +221,12 @@ type upload struct {
 // ReadFrom implements [io.ReaderFrom]: it fills a large buffer before it writes, since TLS
 // hands out 16 KiB at a time.
 func (u *upload) ReadFrom(r io.Reader) (total int64, err error) {
-	buf := make([]byte, copyBuffer)
+	buf := u.files.service.buffers.Get().(*[]byte)
+	defer u.files.service.buffers.Put(buf)
 	for {
-		n, readErr := fill(r, buf)
+		n, readErr := fill(r, *buf)
 		if n > 0 {
-			if _, err := u.Write(buf[:n]); err != nil {
+			if _, err := u.Write((*buf)[:n]); err != nil {
 				return total, err
 			}
 			total += int64(n)
