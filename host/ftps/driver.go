@@ -23,7 +23,7 @@ const (
 )
 
 var (
-	errRefused  = errors.New(textRefused)
+	errRefused  = errors.New("login refused")
 	errLoggedIn = errors.New("already logged in; open another connection for another user")
 	errSecured  = errors.New("the connection is secured already")
 	errNoPASV   = errors.New("PASV is for IPv4; use EPSV")

@@ -1,0 +1,60 @@
+# make run and make test are all that most people need; "make help" lists the rest.
+
+GO         ?= go
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PLUGINS    := $(patsubst plugins/%/main.go,%,$(wildcard plugins/*/main.go))
+WASM       := $(PLUGINS:%=plugins/wasm/%.wasm)
+SDK        := go.mod $(filter-out %_test.go,$(wildcard sdk/*.go))
+TEST_TOOLS := curl lftp python3 gcc
+
+GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: help build plugins run test check bench soak deps clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: plugins ## bin/sallyport, with the bundled plugins in it: one file to copy
+	$(GO) build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o bin/sallyport ./host/cmd/sallyport
+
+plugins: $(WASM) ## the bundled plugins
+
+plugins/wasm/%.wasm: plugins/%/main.go $(SDK)
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags='-s -w' -o $@ ./plugins/$*
+
+run: build ## build, make a demo account, serve, and print lines to try
+	bin/sallyport demo
+
+test: deps plugins ## install what the tests need (by apt, as root) and run them all
+	$(GO) test -race ./...
+
+# A race detector needs a C compiler; the other tools are FTP clients that the tests use.
+deps:
+	@missing=; for tool in $(TEST_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "the tests need:$$missing; install them first" >&2; exit 1; fi; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing libc6-dev ca-certificates >/dev/null
+
+check: plugins ## format, vet, staticcheck, tidy, import rules, known vulnerabilities
+	@unformatted=$$($(GO) run $(GOFUMPT) -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags bench,soak ./host/cmd/sallyport
+	GOOS=wasip1 GOARCH=wasm $(GO) vet -unsafeptr=false ./sdk $(PLUGINS:%=./plugins/%)
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+	$(GO) test -count=1 ./host/house
+	@out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1); code=$$?; \
+	if [ $$code = 0 ]; then echo "govulncheck: nothing found"; \
+	elif echo "$$out" | grep -q 'fetching vulnerabilities\|dial tcp\|no such host\|connection refused\|Forbidden\|proxyconnect'; then echo "govulncheck: its data can't be had here"; \
+	else echo "$$out"; exit 1; fi
+
+bench: plugins ## measure: a table with units, compared within the run
+	$(GO) test -count=1 -tags bench -run TestBench -v ./host/cmd/sallyport | grep -v '^=== \|^--- '
+
+soak: deps plugins ## what takes long: 1 GiB of files, a hundred kills
+	$(GO) test -count=1 -tags soak -run Soak -timeout 60m -v ./host/cmd/sallyport
+
+clean:
+	rm -rf bin plugins/wasm/*.wasm
