@@ -87,6 +87,12 @@ const (
 	StateDisabled = "disabled" // enabled = false in the configuration
 )
 
+// Server says which server answers.
+type Server struct {
+	Version string `json:"version"`
+	Config  string `json:"config"` // absolute path of its configuration; empty: the built-in defaults
+}
+
 // Failure is the body of every answer that is no success.
 type Failure struct {
 	Error string `json:"error"`

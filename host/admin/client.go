@@ -82,6 +82,11 @@ func (c *Client) TryLogin(ctx context.Context, user string, password secret.Text
 	return call[LoginResult](ctx, c, http.MethodPost, "/v1/login", Login{User: user, Password: password.Reveal(), Service: service})
 }
 
+// Server returns which server answers.
+func (c *Client) Server(ctx context.Context) (Server, error) {
+	return call[Server](ctx, c, http.MethodGet, "/v1/server", nil)
+}
+
 // Methods lists the methods.
 func (c *Client) Methods(ctx context.Context) ([]Method, error) {
 	return call[[]Method](ctx, c, http.MethodGet, "/v1/methods", nil)

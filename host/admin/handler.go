@@ -24,6 +24,7 @@ type Backend struct {
 	Events   Events
 	// CheckHome refuses a home folder for an account.
 	CheckHome func(home string) error
+	Server    Server
 }
 
 // Logins tries logins.
@@ -66,6 +67,7 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("POST /v1/methods/{id}/stop", answer(h.setStopped(true)))
 	mux.HandleFunc("POST /v1/methods/{id}/start", answer(h.setStopped(false)))
 	mux.HandleFunc("GET /v1/events", h.events)
+	mux.HandleFunc("GET /v1/server", answer(func(*http.Request) (Server, error) { return h.Server, nil }))
 	return mux
 }
 

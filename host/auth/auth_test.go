@@ -128,6 +128,7 @@ func TestChainRules(t *testing.T) {
 		"panics":                          {[]auth.Step{step("a", panics), step("b", accept)}, "a:failed", "", events.InternalError},
 		"hangs, and accepts when it's up": {[]auth.Step{step("a", hangs), step("b", accept)}, "a:failed", "", events.TimedOut},
 		"hangs, on_failure next":          {[]auth.Step{step("a", hangs, onFailure), step("b", accept)}, "a:failed b:accepted", "b", ""},
+		"rejects for a made-up reason":    {[]auth.Step{step("a", says{Verdict: auth.Rejected, Reason: "event_not_stored"})}, "a:rejected", "", events.Rejected},
 		"nonsense verdict":                {[]auth.Step{step("a", odd), step("b", accept)}, "a:failed", "", events.MethodFailed},
 		"stopped: skipped":                {[]auth.Step{step("S", accept), step("b", accept)}, "S:skipped b:accepted", "b", ""},
 		"all stopped":                     {[]auth.Step{step("S", accept)}, "S:skipped", "", events.NoMethod},

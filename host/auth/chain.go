@@ -130,7 +130,8 @@ func reasonFor(answer Answer) events.Reason {
 	case Unknown:
 		return events.UnknownUser
 	case Rejected:
-		if answer.Reason.Known() {
+		switch answer.Reason {
+		case events.WrongPassword, events.WrongCode, events.AccountDisabled, events.AccountExpired, events.AccountLocked, events.GroupNotAllowed:
 			return answer.Reason
 		}
 		return events.Rejected

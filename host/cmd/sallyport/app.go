@@ -35,11 +35,11 @@ import (
 type parts int
 
 const (
-	withAccounts parts = 1 << iota
-	withEvents
-	withLogins    = 1<<iota | withAccounts | withEvents
-	withListeners       // events for subscribers
-	everything    parts = withLogins | withListeners
+	withAccounts  parts = 1
+	withEvents    parts = 2
+	withLogins    parts = 4 | withAccounts | withEvents
+	withListeners parts = 8 // events for subscribers
+	everything          = withLogins | withListeners
 )
 
 // app is the wired program. Close undoes open in reverse.
@@ -143,6 +143,7 @@ func (a *app) close() {
 func (a *app) backend() admin.Backend {
 	b := admin.Backend{
 		Accounts:  a.accounts,
+		Server:    admin.Server{Version: version(), Config: absolute(a.config.File)},
 		CheckHome: func(home string) error { return config.HomeApart(home, a.config.Server.DataDir) },
 	}
 	if a.authority != nil {
@@ -290,6 +291,18 @@ func (a *app) started() *events.ServerStarted {
 		e.Methods = append(e.Methods, m.ID)
 	}
 	return e
+}
+
+// absolute is a path that is the same from everywhere; empty stays empty.
+func absolute(path string) string {
+	if path == "" {
+		return ""
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	return abs
 }
 
 // certificateOf loads a service's configured certificate; none: nil.

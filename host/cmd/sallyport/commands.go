@@ -42,7 +42,7 @@ func connect(ctx context.Context, c *cli, need parts) (client *admin.Client, run
 		if conn, err := dialSocket(ctx, conf.Server.DataDir); err == nil {
 			_ = conn.Close()
 			client := admin.NewClient(func(ctx context.Context) (net.Conn, error) { return dialSocket(ctx, conf.Server.DataDir) })
-			return client, true, func() {}, nil
+			return client, true, func() {}, sameConfig(ctx, client, c, conf, need)
 		} else if errors.Is(err, os.ErrPermission) {
 			return nil, false, nil, fmt.Errorf("the server's socket: %w; use the account that the server runs as", err)
 		}
@@ -63,6 +63,19 @@ func connect(ctx context.Context, c *cli, need parts) (client *admin.Client, run
 			return nil, false, nil, context.Cause(ctx)
 		}
 	}
+}
+
+// sameConfig refuses to ask a server about methods that it does not have: one that was started
+// with another configuration than the one named.
+func sameConfig(ctx context.Context, client *admin.Client, c *cli, conf *config.Config, need parts) error {
+	if c.Config == "" || (need != 0 && need&withLogins != withLogins) {
+		return nil
+	}
+	s, err := client.Server(ctx)
+	if err != nil || s.Config == absolute(conf.File) {
+		return err
+	}
+	return fmt.Errorf("a server runs on the data folder %s with the configuration %s, not %s: leave --config out to ask that one, or restart it", conf.Server.DataDir, orText(s.Config, "built into it"), conf.File)
 }
 
 // inProcess serves the API on pipes.

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/host/config"
+)
+
+// What we tell users is executed: every README's blocks, and every HCL file.
+
+type block struct{ language, text string }
+
+func blocks(t *testing.T, file string) (all []block) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
+		all = append(all, block{m[1], m[2]})
+	}
+	return all
+}
+
+func TestHCLFilesLoad(t *testing.T) {
+	t.Setenv("GUEST_PASSPHRASE", "open sesame")
+	var checked int
+	err := filepath.WalkDir(repository(t), func(path string, _ os.DirEntry, err error) error {
+		if err != nil || strings.Contains(path, "testdata") {
+			return err
+		}
+		switch filepath.Ext(path) {
+		case ".hcl":
+			checked++
+			if _, err := config.Load(path); err != nil {
+				t.Error(err)
+			}
+		case ".md":
+			for _, b := range blocks(t, path) {
+				if b.language != "hcl" {
+					continue
+				}
+				checked++
+				if _, err := config.Parse(path, []byte(whole(b.text))); err != nil {
+					t.Errorf("%v\nin\n%s", err, b.text)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil || checked < 5 {
+		t.Errorf("%d blocks and files, %v", checked, err)
+	}
+}
+
+// whole adds what a block of one method leaves out.
+func whole(text string) string {
+	if strings.Contains(text, "service ") {
+		return text
+	}
+	id := regexp.MustCompile(`authentication "([^"]+)"`).FindStringSubmatch(text)[1]
+	return text + "\nserver {\n  authentications = [\"" + id + "\"]\n}\nservice \"ftps\" \"x\" {}\n"
+}
+
+// TestReadme runs README.md from top to bottom in a folder of its own, as a reader would.
+func TestReadme(t *testing.T) {
+	needPrograms(t, "curl", "lftp")
+	dir, err := os.MkdirTemp("", "readme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	repo := repository(t)
+	for _, name := range []string{"README.md", "config.hcl", "go.mod", "go.sum", "examples", "sdk", "events", "host"} {
+		if err := os.Symlink(filepath.Join(repo, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The working folder must be the module's, so that "go build ./examples/..." finds it; config.hcl says ./data.
+	config, err := os.ReadFile(filepath.Join(repo, "config.hcl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "config.hcl")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.hcl"), config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	wrapper := "#!/bin/sh\nSALLYPORT_MAIN=1 exec " + os.Args[0] + ` "$@"` + "\n"
+	if err := os.WriteFile(filepath.Join(bin, "sallyport"), []byte(wrapper), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	shell := func(text string) string {
+		t.Helper()
+		cmd := exec.Command("bash", "-e", "-c", text)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+dir, "GOFLAGS=-mod=mod -buildvcs=false", "GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%v in\n%s\n%s", err, text, out)
+		}
+		return string(out)
+	}
+	var server *exec.Cmd
+	defer func() {
+		if server != nil {
+			_ = server.Process.Signal(syscall.SIGTERM)
+			_ = server.Wait()
+		}
+	}()
+	var ran int
+	for _, b := range blocks(t, filepath.Join(repo, "README.md")) {
+		switch {
+		case b.language == "hcl":
+			if err := os.WriteFile(filepath.Join(dir, "guest.hcl"), []byte(b.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		case b.language == "go":
+			source, err := os.ReadFile(filepath.Join(repo, "examples/plugins/guest/main.go"))
+			if err != nil || !strings.Contains(string(source), b.text) {
+				t.Errorf("the Go code of README.md is not in the example: %v", err)
+			}
+		case b.language != "sh":
+		case strings.HasPrefix(b.text, "make "): // make test runs this test; TestDemo does what make run does
+			for line := range strings.Lines(b.text) {
+				if out := exec.Command("make", "-n", "-C", repo, strings.Fields(line)[1]); out.Run() != nil {
+					t.Errorf("%s: no such target", line)
+				}
+			}
+		case strings.Contains(b.text, "serve &"):
+			shell(strings.ReplaceAll(b.text, "sallyport serve &\n", ""))
+			server = exec.Command(filepath.Join(bin, "sallyport"), "serve")
+			server.Dir = dir
+			if err := server.Start(); err != nil {
+				t.Fatal(err)
+			}
+			waitForServer(t, dir)
+			ran++
+		case strings.HasPrefix(b.text, "go run ./examples/subscribers/go"):
+			out := shell("timeout -s INT 60 " + strings.TrimSpace(b.text) + " > subscriber.txt & " +
+				"for i in $(seq 300); do grep -q subscribed subscriber.txt && break; sleep 0.1; done; " +
+				"echo wrong | sallyport login --user alice --password-stdin > /dev/null || true; " +
+				"for i in $(seq 100); do grep -q refused subscriber.txt && break; sleep 0.1; done; cat subscriber.txt; kill %1; wait || true")
+			if !strings.Contains(out, `"alice" was refused`) {
+				t.Errorf("the subscriber printed %q", out)
+			}
+			ran++
+		default:
+			shell(b.text)
+			ran++
+		}
+	}
+	if ran < 7 {
+		t.Errorf("only %d blocks ran", ran)
+	}
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func waitForServer(t *testing.T, dir string) {
+	t.Helper()
+	for range 600 {
+		if conn, err := dialSocket(t.Context(), filepath.Join(dir, "data")); err == nil {
+			_ = conn.Close()
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("the server does not answer")
+}
+
+// TestDemo does what make run does after the build, and then what it prints.
+func TestDemo(t *testing.T) {
+	needPrograms(t, "curl", "lftp")
+	dir, err := os.MkdirTemp("", "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := os.WriteFile(filepath.Join(dir, "README.md"), []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 2 { // the second time the account is there already
+		var printed syncBuffer
+		server := exec.Command(os.Args[0], "demo")
+		server.Dir, server.Stdout = dir, &printed
+		server.Env = append(os.Environ(), "SALLYPORT_MAIN=1")
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for range 600 {
+			if strings.Contains(printed.String(), "Ctrl-C") {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		var ran int
+		for line := range strings.Lines(printed.String()) {
+			line = strings.TrimSpace(line)
+			name, _, _ := strings.Cut(line, " ")
+			if name != "curl" && name != "lftp" && !strings.HasSuffix(line, "events tail --since 10m") {
+				continue
+			}
+			if strings.HasSuffix(line, "10m") {
+				line = "SALLYPORT_MAIN=1 " + line + " --no-follow | grep login.accepted"
+			}
+			cmd := exec.Command("bash", "-e", "-o", "pipefail", "-c", line)
+			cmd.Dir, cmd.Env = dir, append(os.Environ(), "HOME="+dir)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("round %d: %v in %s\n%s", round, err, line, out)
+			}
+			ran++
+		}
+		if ran != 4 {
+			t.Errorf("round %d: %d lines ran:\n%s", round, ran, printed.String())
+		}
+		_ = server.Process.Signal(syscall.SIGTERM)
+		if err := server.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}
