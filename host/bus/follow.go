@@ -105,7 +105,7 @@ func merge(ctx context.Context, sources []chan item, handle func(events.Event) e
 		select {
 		case next, ok := <-sources[i]:
 			if !ok {
-				return errors.New("event stream ended")
+				return errStreamEnded
 			}
 			heads[i] = next
 			return nil
@@ -140,6 +140,7 @@ func merge(ctx context.Context, sources []chan item, handle func(events.Event) e
 // interleave hands out new events as they come.
 func interleave(ctx context.Context, sources []chan item, handle func(events.Event) error) error {
 	all := make(chan item)
+	broken := make(chan struct{}, len(sources))
 	for _, source := range sources {
 		go func() {
 			for i := range source {
@@ -149,6 +150,7 @@ func interleave(ctx context.Context, sources []chan item, handle func(events.Eve
 					return
 				}
 			}
+			broken <- struct{}{}
 		}()
 	}
 	for {
@@ -157,11 +159,15 @@ func interleave(ctx context.Context, sources []chan item, handle func(events.Eve
 			if err := handle(i.event); err != nil {
 				return err
 			}
+		case <-broken:
+			return ended(ctx, errStreamEnded)
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
+
+var errStreamEnded = errors.New("event stream ended")
 
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {

@@ -33,7 +33,7 @@ func newControl(conn net.Conn, sess *session) *control {
 	c := &control{
 		Conn: conn, session: sess, closed: make(chan struct{}),
 		plain:   bufio.NewReaderSize(conn, 4096),
-		loginBy: time.Now().Add(preLoginTimeout),
+		loginBy: time.Now().Add(sess.service.options.Limits.PreLogin),
 	}
 	_ = c.SetDeadline(c.loginBy)
 	return c

@@ -46,7 +46,7 @@ type passiveListener struct {
 
 // Accept returns the first connection that comes from the control connection's address.
 func (l *passiveListener) Accept() (net.Conn, error) {
-	if err := l.SetDeadline(time.Now().Add(dataConnectTimeout)); err != nil {
+	if err := l.SetDeadline(time.Now().Add(l.session.service.options.Limits.DataConnect)); err != nil {
 		return nil, err
 	}
 	for {
@@ -109,7 +109,7 @@ func (c *dataConn) Write(p []byte) (int, error) {
 func (c *dataConn) arm() {
 	if now := time.Now(); now.Sub(c.armed) > time.Second {
 		c.armed = now
-		_ = c.SetDeadline(now.Add(dataIdleTimeout))
+		_ = c.SetDeadline(now.Add(c.session.service.options.Limits.DataIdle))
 	}
 }
 

@@ -58,7 +58,7 @@ func (d *driver) GetSettings() (*ftpserver.Settings, error) {
 		ListenAddr:           d.service.options.Name, // what STAT shows
 		Banner:               d.service.options.Banner,
 		IdleTimeout:          max(1, int(d.service.options.IdleTimeout/time.Second)),
-		ConnectionTimeout:    int(dataConnectTimeout / time.Second),
+		ConnectionTimeout:    max(1, int(d.service.options.Limits.DataConnect/time.Second)),
 		TLSRequired:          required,
 		DisableActiveMode:    true, // PASV then PORT would leak the listener, and PORT reaches into the client's network
 		DefaultTransferType:  ftpserver.TransferTypeBinary,
@@ -116,9 +116,9 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 		return nil, errRefused
 	}
 	o := d.service.options
-	deadline := time.Now().Add(o.LoginTimeout + replyGrace)
+	deadline := time.Now().Add(o.LoginTimeout + o.Limits.ReplyGrace)
 	d.session.control.allow(deadline, deadline)
-	ctx, gone := watch(d.ctx, d.session.control.Conn)
+	ctx, gone := watch(d.ctx, d.session.control.Conn, o.Limits.Hangup)
 	defer gone()
 
 	var home *files

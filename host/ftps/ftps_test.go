@@ -49,7 +49,13 @@ func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcom
 		<-ctx.Done()
 		a.left <- context.Cause(ctx)
 		return auth.Outcome{Reason: events.ClientLeft}
-	case "alice":
+	case "slow stranger":
+		time.Sleep(2 * time.Second)
+		return auth.Outcome{Reason: events.UnknownUser}
+	case "alice", "slow":
+		if attempt.Typed == "slow" {
+			time.Sleep(2 * time.Second)
+		}
 		grant := auth.Grant{LoginID: "login", User: "alice", Home: a.home, Permissions: a.may}
 		if err := attempt.Prepare(grant); err != nil {
 			a.t.Log(err)
@@ -117,7 +123,7 @@ func newFixtureOn(t *testing.T, addr string, change ...func(*ftps.Options)) *fix
 	f := &fixture{T: t, authority: &authority{t: t, home: home, may: policy.FullControl, left: make(chan error, 9)}, notes: &notes{}, log: &bytes.Buffer{}, addr: listener.Addr().String(), home: home}
 	o := ftps.Options{
 		Name: "main", Banner: "Sallyport", Listener: listener, Certificate: certificate, LoginTimeout: 30 * time.Second, IdleTimeout: time.Minute,
-		MaxConnections: 100, AtomicUpload: true, Private: private, Log: slog.New(slog.NewTextHandler(f.log, nil)),
+		MaxConnections: 100, AtomicUpload: true, Private: private, Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
 	}
 	for _, c := range change {
 		c(&o)
@@ -362,12 +368,27 @@ func TestSilentClientsAreDisconnected(t *testing.T) {
 	short := func(o *ftps.Options) { o.IdleTimeout, o.LoginTimeout = 2*time.Second, time.Second }
 	c := newFixture(t, short).dial()
 	c.expect(421)
-	raw, err := net.Dial("tcp", newFixture(t, func(o *ftps.Options) { o.Implicit = true }).addr)
+	f := newFixture(t, func(o *ftps.Options) { o.Implicit, o.Limits.Handshake = true, 500*time.Millisecond })
+	raw, err := net.Dial("tcp", f.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = raw.Close() // no handshake: the fixture's leak check and Shutdown show that it is over
-	f := newFixture(t, short)
+	if _, err := raw.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // the library sets no deadline there
+		t.Errorf("no handshake: %v", err)
+	}
+	_ = raw.Close()
+	f = newFixture(t, func(o *ftps.Options) { o.Limits.PreLogin = 500 * time.Millisecond })
+	c = f.secure() // and talks, but does not log in
+	for {
+		if err := c.text.PrintfLine("NOOP"); err != nil {
+			break
+		}
+		if _, err := c.text.ReadLine(); err != nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	f = newFixture(t, short)
 	c = f.login()
 	c.expect(421)
 	waitFor(t, func() bool { return len(f.notes.events()) == 2 })
@@ -376,26 +397,27 @@ func TestSilentClientsAreDisconnected(t *testing.T) {
 	}
 }
 
-// The reply to PASS comes even when the login took longer than the idle time.
+// The reply to PASS comes even when the login took longer than the idle time, which the library
+// counts from before PASS.
 func TestTheReplyToASlowLoginIsDelivered(t *testing.T) {
-	f := newFixture(t, func(o *ftps.Options) { o.IdleTimeout, o.LoginTimeout = time.Second, 900*time.Millisecond })
-	f.authority.left = make(chan error, 1)
-	c := f.secure()
-	c.cmd(331, "USER wait")
-	go func() { time.Sleep(3 * time.Second); f.service.Shutdown(canceled()) }()
-	if err := c.text.PrintfLine("PASS canary-4711"); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(2 * time.Second)
-	if len(f.authority.left) != 0 {
-		t.Error("the login was ended by the idle time")
+	f := newFixture(t, func(o *ftps.Options) { o.IdleTimeout, o.Limits.PreLogin = time.Second, time.Second })
+	for user, code := range map[string]int{"slow": 230, "slow stranger": 530} {
+		c := f.secure()
+		c.cmd(331, "USER %s", user)
+		c.cmd(code, "PASS canary-4711")
 	}
 }
 
-func canceled() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
+// A data connection on which nothing moves is given up; the library would wait for ever.
+func TestStalledTransferIsGivenUp(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.Limits.DataIdle = 500 * time.Millisecond })
+	c := f.login()
+	conn := c.data("STOR x")
+	if _, err := io.WriteString(conn, "half"); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(550)
+	f.nothingAside()
 }
 
 func TestHangingUpEndsTheLogin(t *testing.T) {

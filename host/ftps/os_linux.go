@@ -14,16 +14,16 @@ import (
 // errHungUp is the cause of a login's end when the client is gone.
 var errHungUp = errors.New("the client hung up")
 
-// watch returns a context that ends when the peer of conn hangs up, and a function to stop
-// watching. Nobody reads the connection while PASS waits, so the kernel is asked.
-func watch(ctx context.Context, conn net.Conn) (context.Context, func()) {
+// watch returns a context that ends within the interval when the peer of conn hangs up, and a
+// function to stop watching. Nobody reads the connection while PASS waits, so the kernel is asked.
+func watch(ctx context.Context, conn net.Conn, interval time.Duration) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	raw, ok := conn.(syscall.Conn)
 	if !ok {
 		return ctx, func() { cancel(nil) }
 	}
 	go func() {
-		ticker := time.NewTicker(hangupInterval)
+		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
 		for {
 			select {

@@ -6,11 +6,12 @@ import (
 	"context"
 	"math"
 	"net"
+	"time"
 )
 
 // Other systems than Linux do without these; README.md says so.
 
-func watch(ctx context.Context, _ net.Conn) (context.Context, func()) {
+func watch(ctx context.Context, _ net.Conn, _ time.Duration) (context.Context, func()) {
 	return context.WithCancel(ctx)
 }
 

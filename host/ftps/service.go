@@ -25,15 +25,27 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/auth"
 )
 
-// Limits that are not in the configuration.
-const (
-	preLoginTimeout    = time.Minute      // from the connection to PASS, the TLS handshake included
-	handshakeTimeout   = 15 * time.Second // of implicit TLS
-	dataConnectTimeout = 30 * time.Second // from PASV to the data connection
-	dataIdleTimeout    = time.Minute      // a data connection on which nothing moves
-	replyGrace         = 10 * time.Second // to deliver a reply after the login's own deadline
-	hangupInterval     = 200 * time.Millisecond
-)
+// Limits are the times that the configuration does not set.
+type Limits struct {
+	PreLogin    time.Duration // from the connection to PASS, the TLS handshake included
+	Handshake   time.Duration // of implicit TLS
+	DataConnect time.Duration // from the transfer's command to its data connection
+	DataIdle    time.Duration // a data connection on which nothing moves
+	ReplyGrace  time.Duration // to deliver a reply after the login's own deadline
+	Hangup      time.Duration // between two looks whether a client that waits is still there
+}
+
+// DefaultLimits are good for the internet.
+func DefaultLimits() Limits {
+	return Limits{
+		PreLogin:    time.Minute,
+		Handshake:   15 * time.Second,
+		DataConnect: 30 * time.Second,
+		DataIdle:    time.Minute,
+		ReplyGrace:  10 * time.Second,
+		Hangup:      200 * time.Millisecond,
+	}
+}
 
 // Options are what a Service needs.
 type Options struct {
@@ -51,6 +63,7 @@ type Options struct {
 	AtomicUpload   bool
 	MinFree        int64
 	Private        string // the folder that no home may hold or lie in
+	Limits         Limits
 	Log            *slog.Logger
 }
 
@@ -143,7 +156,7 @@ func (s *Service) handle(ctx context.Context, sess *session) {
 	if s.options.Implicit {
 		secured := tls.Server(sess.control, s.tls)
 		sess.control.skipFilter()
-		handshake, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		handshake, cancel := context.WithTimeout(ctx, s.options.Limits.Handshake)
 		err := secured.HandshakeContext(handshake)
 		cancel()
 		if err != nil {

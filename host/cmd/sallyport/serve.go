@@ -139,7 +139,7 @@ func (r *running) prepare(pairs []*tls.Certificate) error {
 			Name: s.Name, Banner: "Sallyport FTPS", Listener: r.listeners[i], Implicit: s.Implicit, Certificate: *pairs[i],
 			PassiveFirst: s.PassiveFirst, PassiveLast: s.PassiveLast, Chain: r.chain(s.Authentications),
 			LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout, MaxConnections: s.MaxConnections,
-			AtomicUpload: s.AtomicUpload, MinFree: r.config.Server.MinFree, Private: r.data.private, Log: r.log,
+			AtomicUpload: s.AtomicUpload, MinFree: r.config.Server.MinFree, Private: r.data.private, Limits: ftps.DefaultLimits(), Log: r.log,
 		}, r.authority, r.bus))
 		r.log.Info("service listens", "service", s.Name, "address", r.listeners[i].Addr().String(), "tls", mode(s), "methods", strings.Join(s.Authentications, ","))
 	}
