@@ -55,27 +55,32 @@ const (
 func Handler(b Backend) http.Handler {
 	mux := http.NewServeMux()
 	h := handler{b}
-	mux.HandleFunc("GET /v1/accounts", answer(h.listAccounts))
-	mux.HandleFunc("POST /v1/accounts", answer(h.addAccount))
-	mux.HandleFunc("GET /v1/accounts/{name}", answer(h.showAccount))
-	mux.HandleFunc("DELETE /v1/accounts/{name}", answer(h.removeAccount))
-	mux.HandleFunc("PUT /v1/accounts/{name}/password", answer(h.setPassword))
-	mux.HandleFunc("POST /v1/accounts/{name}/enable", answer(h.setEnabled(true)))
-	mux.HandleFunc("POST /v1/accounts/{name}/disable", answer(h.setEnabled(false)))
-	mux.HandleFunc("POST /v1/login", answer(h.login))
-	mux.HandleFunc("GET /v1/methods", answer(h.listMethods))
-	mux.HandleFunc("POST /v1/methods/{id}/stop", answer(h.setStopped(true)))
-	mux.HandleFunc("POST /v1/methods/{id}/start", answer(h.setStopped(false)))
+	accounts, logins, methods := b.Accounts != nil, b.Logins != nil, b.Methods != nil
+	mux.HandleFunc("GET /v1/accounts", answer(accounts, h.listAccounts))
+	mux.HandleFunc("POST /v1/accounts", answer(accounts, h.addAccount))
+	mux.HandleFunc("GET /v1/accounts/{name}", answer(accounts, h.showAccount))
+	mux.HandleFunc("DELETE /v1/accounts/{name}", answer(accounts, h.removeAccount))
+	mux.HandleFunc("PUT /v1/accounts/{name}/password", answer(accounts, h.setPassword))
+	mux.HandleFunc("POST /v1/accounts/{name}/enable", answer(accounts, h.setEnabled(true)))
+	mux.HandleFunc("POST /v1/accounts/{name}/disable", answer(accounts, h.setEnabled(false)))
+	mux.HandleFunc("POST /v1/login", answer(logins, h.login))
+	mux.HandleFunc("GET /v1/methods", answer(methods, h.listMethods))
+	mux.HandleFunc("POST /v1/methods/{id}/stop", answer(methods, h.setStopped(true)))
+	mux.HandleFunc("POST /v1/methods/{id}/start", answer(methods, h.setStopped(false)))
 	mux.HandleFunc("GET /v1/events", h.events)
-	mux.HandleFunc("GET /v1/server", answer(func(*http.Request) (Server, error) { return h.Server, nil }))
+	mux.HandleFunc("GET /v1/server", answer(true, func(*http.Request) (Server, error) { return h.Server, nil }))
 	return mux
 }
 
 type handler struct{ Backend }
 
-// answer writes what f returns as JSON, or its error as a Failure.
-func answer[T any](f func(*http.Request) (T, error)) http.HandlerFunc {
+// answer writes what f returns as JSON, or its error as a Failure. What f needs is there, or not.
+func answer[T any](there bool, f func(*http.Request) (T, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if !there {
+			writeJSON(w, status(errNotHere), Failure{errNotHere.Error()})
+			return
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		result, err := f(r)
 		if err != nil {
@@ -123,9 +128,6 @@ func read[T any](r *http.Request) (T, error) {
 }
 
 func (h handler) listAccounts(r *http.Request) (Accounts, error) {
-	if h.Accounts == nil {
-		return Accounts{}, errNotHere
-	}
 	accounts, err := h.Accounts.List(r.Context(), r.URL.Query().Get("after"), pageSize)
 	page := Accounts{Accounts: accounts}
 	if len(accounts) == pageSize {
@@ -135,9 +137,6 @@ func (h handler) listAccounts(r *http.Request) (Accounts, error) {
 }
 
 func (h handler) addAccount(r *http.Request) (account.Account, error) {
-	if h.Accounts == nil {
-		return account.Account{}, errNotHere
-	}
 	n, err := read[NewAccount](r)
 	if err != nil {
 		return account.Account{}, err
@@ -151,23 +150,14 @@ func (h handler) addAccount(r *http.Request) (account.Account, error) {
 }
 
 func (h handler) showAccount(r *http.Request) (account.Account, error) {
-	if h.Accounts == nil {
-		return account.Account{}, errNotHere
-	}
 	return h.Accounts.Get(r.Context(), r.PathValue("name"))
 }
 
 func (h handler) removeAccount(r *http.Request) (account.Account, error) {
-	if h.Accounts == nil {
-		return account.Account{}, errNotHere
-	}
 	return h.Accounts.Remove(r.Context(), r.PathValue("name"))
 }
 
 func (h handler) setPassword(r *http.Request) (account.Account, error) {
-	if h.Accounts == nil {
-		return account.Account{}, errNotHere
-	}
 	n, err := read[NewPassword](r)
 	if err != nil {
 		return account.Account{}, err
@@ -177,17 +167,11 @@ func (h handler) setPassword(r *http.Request) (account.Account, error) {
 
 func (h handler) setEnabled(enabled bool) func(*http.Request) (account.Account, error) {
 	return func(r *http.Request) (account.Account, error) {
-		if h.Accounts == nil {
-			return account.Account{}, errNotHere
-		}
 		return h.Accounts.SetEnabled(r.Context(), r.PathValue("name"), enabled)
 	}
 }
 
 func (h handler) login(r *http.Request) (LoginResult, error) {
-	if h.Logins == nil {
-		return LoginResult{}, errNotHere
-	}
 	n, err := read[Login](r)
 	if err != nil {
 		return LoginResult{}, err
@@ -196,17 +180,11 @@ func (h handler) login(r *http.Request) (LoginResult, error) {
 }
 
 func (h handler) listMethods(*http.Request) ([]Method, error) {
-	if h.Methods == nil {
-		return nil, errNotHere
-	}
 	return h.Methods.Methods(), nil
 }
 
 func (h handler) setStopped(stopped bool) func(*http.Request) (Method, error) {
 	return func(r *http.Request) (Method, error) {
-		if h.Methods == nil {
-			return Method{}, errNotHere
-		}
 		return h.Methods.SetStopped(r.PathValue("id"), stopped)
 	}
 }

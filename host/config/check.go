@@ -329,31 +329,14 @@ func (c *checker) references(raw *rawConfig, config *Config) {
 		if i >= len(config.Groups) {
 			break
 		}
-		if err := HomeApart(config.Groups[i].Home, config.Server.DataDir); err != nil {
+		if err := policy.HomeApart(config.Groups[i].Home, PrivateDir(config.Server.DataDir)); err != nil {
 			c.problem(rangeOf(raw.Groups[i].Body, "home"), "Home folder refused", "%v", err)
 		}
 	}
 }
 
-// HomeApart returns an error if a home folder is, holds, or lies in data_dir/private. Only names
-// are compared here; links are resolved when the folder is opened.
-func HomeApart(home, dataDir string) error {
-	private := PrivateDir(dataDir)
-	literal, _, _ := strings.Cut(home, "{username}")
-	literal = filepath.Clean(literal)
-	if within(private, filepath.Clean(home)) || within(literal, private) {
-		return fmt.Errorf("%q: it must not hold or lie in %s, where keys and accounts are", home, private)
-	}
-	return nil
-}
-
 // PrivateDir is where the server keeps keys, accounts and events.
 func PrivateDir(dataDir string) string { return filepath.Join(dataDir, "private") }
-
-func within(path, folder string) bool {
-	rel, err := filepath.Rel(folder, path)
-	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
-}
 
 func (c *checker) knownGroup(at hcl.Range, group string, config *Config) {
 	if _, ok := config.Group(group); !ok {

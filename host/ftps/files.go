@@ -87,15 +87,10 @@ func apart(home, private string) error {
 	if private, err = filepath.EvalSymlinks(private); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	if within(home, private) || within(private, home) {
-		return fmt.Errorf("home folder %s: refused, it holds or lies in %s", home, private)
+	if err := policy.HomeApart(home, private); err != nil {
+		return fmt.Errorf("home folder %w", err)
 	}
 	return nil
-}
-
-func within(path, folder string) bool {
-	rel, err := filepath.Rel(folder, path)
-	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
 // begin and finish frame each transfer.

@@ -144,7 +144,7 @@ func (a *app) backend() admin.Backend {
 	b := admin.Backend{
 		Accounts:  a.accounts,
 		Server:    admin.Server{Version: version(), Config: absolute(a.config.File)},
-		CheckHome: func(home string) error { return config.HomeApart(home, a.config.Server.DataDir) },
+		CheckHome: func(home string) error { return policy.HomeApart(home, a.data.private) },
 	}
 	if a.authority != nil {
 		b.Logins, b.Methods = logins{a}, methodStates{a}

@@ -245,14 +245,48 @@ events {
 	if err := os.WriteFile(s.path("config.hcl"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s.warm()
 	s.start()
 	t.Cleanup(func() {
-		s.kill(syscall.SIGKILL)
+		_ = s.kill(syscall.SIGKILL)
 		if strings.Contains(s.log.String(), "DATA RACE") || t.Failed() {
 			t.Errorf("the server's log:\n%s", s.log.String())
 		}
 	})
 	return s
+}
+
+// warm gives the server a compile cache that is filled already: with the race detector a plugin
+// takes ten seconds to compile, and what the tests are about is elsewhere.
+func (s *server) warm() {
+	s.t.Helper()
+	compileCache.once.Do(func() {
+		if compileCache.dir, compileCache.err = os.MkdirTemp("", "cache"); compileCache.err != nil {
+			return
+		}
+		_ = s.command("method", "list").Run() // loads the methods
+		compileCache.err = os.CopyFS(compileCache.dir, os.DirFS(s.path("data", "private", cacheDir)))
+	})
+	if compileCache.err != nil {
+		s.t.Fatal(compileCache.err)
+	}
+	to := s.path("data", "private", cacheDir)
+	must := func(err error) {
+		s.t.Helper()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	must(os.RemoveAll(s.path("data")))
+	must(os.Mkdir(s.path("data"), 0o755))
+	must(os.MkdirAll(to, 0o700))
+	must(os.CopyFS(to, os.DirFS(compileCache.dir)))
+}
+
+var compileCache struct {
+	once sync.Once
+	dir  string
+	err  error
 }
 
 func (s *server) path(parts ...string) string {

@@ -247,11 +247,7 @@ func (m *method) accepted(result sandbox.Result, check *accountCheck) auth.Answe
 
 // below reports whether home is a clean path strictly below the granted folder.
 func below(home, folder string) bool {
-	if folder == "" || !filepath.IsAbs(home) || filepath.Clean(home) != home {
-		return false
-	}
-	rel, err := filepath.Rel(folder, home)
-	return err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, "../")
+	return folder != "" && filepath.IsAbs(home) && filepath.Clean(home) == home && home != folder && policy.Within(home, folder)
 }
 
 func words(text string) []string {
@@ -279,7 +275,7 @@ func (h homes) Complete(g auth.Grant) (auth.Grant, error) {
 		}
 		g.Home = strings.ReplaceAll(group.Home, "{username}", g.User)
 	}
-	if err := config.HomeApart(g.Home, h.config.Server.DataDir); err != nil {
+	if err := policy.HomeApart(g.Home, config.PrivateDir(h.config.Server.DataDir)); err != nil {
 		return g, fmt.Errorf("home folder %w", err)
 	}
 	return g, nil
