@@ -25,8 +25,11 @@ type guest struct {
 
 	set      map[string]string
 	setBytes int
+	asked    bool      // verify was called; its answer can't change within a run
+	code     int32     // what it said
 	verified *Verified // after the host said that the password is right
 	reason   string    // why it said no
+	secrets  []string
 	logs     int
 	last     string // the first warning, for the error message
 }
@@ -190,8 +193,8 @@ func (g *guest) settable(name string) bool {
 }
 
 func (g *guest) importLog(memory api.Memory, level int32, message span) {
-	message.size = min(message.size, sdk.MaxLog)
-	text, code := message.text(memory, sdk.MaxLog)
+	message.size = min(message.size, maxLine)
+	text, code := message.text(memory, maxLine)
 	if code < 0 {
 		return
 	}
@@ -201,21 +204,26 @@ func (g *guest) importLog(memory api.Memory, level int32, message span) {
 
 // log passes one line on, masked and bounded; the handler escapes it.
 func (g *guest) log(level slog.Level, line string) {
+	line = g.mask(line)
 	if level >= slog.LevelWarn && strings.TrimSpace(line) != "" && g.last == "" {
-		g.last = g.mask(line)
+		g.last = line
 	}
 	if g.logs++; g.logs > sdk.MaxLogs || g.call.Log == nil {
 		return
 	}
-	g.call.Log.Log(g.ctx, level, "plugin says", "line", g.mask(line))
+	g.call.Log.Log(g.ctx, level, "plugin says", "line", line)
 }
 
 func (g *guest) mask(line string) string {
-	line = strings.ToValidUTF8(line, "?")
-	if password := g.call.Password.Reveal(); password != "" {
-		line = strings.ReplaceAll(line, password, "[secret]")
+	for _, s := range g.secrets {
+		quoted := strconv.Quote(s)
+		for _, form := range []string{s, quoted[1 : len(quoted)-1]} {
+			if form != "" {
+				line = strings.ReplaceAll(line, form, "[secret]")
+			}
+		}
 	}
-	return line
+	return strings.ToValidUTF8(line[:min(len(line), sdk.MaxLog)], "?")
 }
 
 func (g *guest) logWriter(level slog.Level) io.Writer { return &lineWriter{g: g, level: level} }
@@ -232,22 +240,26 @@ func (g *guest) importVerify(ctx context.Context, memory api.Memory, what span) 
 	if name != "password" {
 		return sdk.CodeUnknownKey
 	}
-	g.verified, g.reason = nil, ""
+	if g.asked {
+		return g.code
+	}
+	g.asked, g.code = true, sdk.VerifyNotEnrolled
 	if g.call.Verify == nil {
-		return sdk.VerifyNotEnrolled
+		return g.code
 	}
 	var verified Verified
 	var err error
 	g.clock.outside(ctx, func() { verified, err = g.call.Verify(ctx, name) })
 	if err != nil {
 		g.log(slog.LevelError, "verify: "+err.Error())
-		return sdk.CodeFailed
+		g.code = sdk.CodeFailed
+		return g.code
 	}
-	g.reason = verified.Reason
+	g.code, g.reason = verified.Code, verified.Reason
 	if verified.Code == sdk.VerifyRight {
 		g.verified = &verified
 	}
-	return verified.Code
+	return g.code
 }
 
 // sleep is the guest's own waiting: off its clock, and over when the attempt is.

@@ -15,6 +15,7 @@ const (
 	sectionFunction = 3
 	sectionTable    = 4
 	sectionExport   = 7
+	sectionElement  = 9
 	sectionCode     = 10
 )
 
@@ -52,7 +53,10 @@ const (
 	kindMemory   = 2
 )
 
-var errTruncated = errors.New("ends in the middle")
+var (
+	errTruncated     = errors.New("ends in the middle")
+	errDamagedNumber = errors.New("damaged number")
+)
 
 // parse splits a module into sections and reads those that the checks need. It bounds every
 // length by what is there, so that a hostile file costs no more than its size.
@@ -141,7 +145,7 @@ func (r *reader) byte() byte {
 func (r *reader) u32() uint32 {
 	v, n := binary.Uvarint(r.rest)
 	if n <= 0 || n > 5 || v > 1<<32-1 {
-		r.fail(errors.New("damaged number"))
+		r.fail(errDamagedNumber)
 		return 0
 	}
 	r.rest = r.rest[n:]

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/sys"
@@ -54,7 +56,7 @@ type Result struct {
 // Run asks the plugin once. An error means that it could not decide: it crashed, ran over a
 // limit (ErrLimit), or the context ended; the verdict then is Fail.
 func (p *Plugin) Run(ctx context.Context, call Call) (Result, error) {
-	g := &guest{runtime: p.runtime, call: call, set: map[string]string{}}
+	g := &guest{runtime: p.runtime, call: call, set: map[string]string{}, secrets: p.secrets(call)}
 	verdict, err := p.enter(ctx, g, sdk.ExportAuthenticate, p.runtime.limits.Run)
 	if err == nil {
 		err = context.Cause(ctx) // the guest may have taken the end for an answer
@@ -80,6 +82,11 @@ func (p *Plugin) describe(ctx context.Context, describes bool) (Description, err
 	}
 	if _, err := p.enter(ctx, g, export, p.runtime.limits.Load); err != nil {
 		return Description{}, err
+	}
+	for key, value := range g.set { // it is shown on terminals
+		if strings.ContainsFunc(key+value, unicode.IsControl) || !utf8.ValidString(key+value) {
+			return Description{}, fmt.Errorf("%.40q holds control characters", key)
+		}
 	}
 	d := Description{Name: g.set["describe.name"], Version: g.set["describe.version"]}
 	if describes {
@@ -112,6 +119,12 @@ func (p *Plugin) enter(ctx context.Context, g *guest, export string, limit time.
 	g.clock = &stepClock{slots: p.runtime.slots, left: limit, expire: func() {
 		cancel(fmt.Errorf("%w: ran for more than %v", ErrLimit, limit))
 	}}
+	select {
+	case p.runtime.places <- struct{}{}:
+		defer func() { <-p.runtime.places }()
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
 	if err := g.clock.resume(ctx); err != nil {
 		return 0, err
 	}
@@ -134,6 +147,9 @@ func (p *Plugin) enter(ctx context.Context, g *guest, export string, limit time.
 	}
 	g.started = true
 	results, err := instance.ExportedFunction(export).Call(ctx)
+	if err == nil {
+		err = context.Cause(ctx) // it came to its end behind the deadline: between two checks
+	}
 	if err != nil || len(results) == 0 {
 		return 0, err
 	}
@@ -213,9 +229,22 @@ func (c *stepClock) pause() {
 func (c *stepClock) outside(ctx context.Context, f func()) {
 	c.pause()
 	f()
-	if err := c.resume(ctx); err != nil {
-		return // the context is over; the guest is stopped at its next check
+	_ = c.resume(ctx) // if the context is over, the guest is stopped at its next check
+}
+
+// maxLine is how much of a line is looked at. More than is shown, so that a password at the cut is
+// masked before the line is cut.
+const maxLine = sdk.MaxLog + 8<<10
+
+// secrets are what must not be seen in a log line: the password, and settings marked secret.
+func (p *Plugin) secrets(call Call) []string {
+	secrets := []string{call.Password.Reveal()}
+	for name, setting := range p.description.Settings {
+		if value, ok := call.Settings[name].(string); ok && setting.Secret {
+			secrets = append(secrets, value)
+		}
 	}
+	return secrets
 }
 
 // lineWriter logs what a guest writes to stdout or stderr, line by line.
@@ -228,7 +257,7 @@ type lineWriter struct {
 func (w *lineWriter) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		line, tail, ended := bytes.Cut(rest, []byte("\n"))
-		if room := sdk.MaxLog - len(w.line); room > 0 {
+		if room := maxLine - len(w.line); room > 0 {
 			w.line = append(w.line, line[:min(len(line), room)]...)
 		}
 		if ended {

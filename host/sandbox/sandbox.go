@@ -27,7 +27,8 @@ type Runtime struct {
 	engine wazero.Runtime
 	cache  wazero.CompilationCache
 	known  map[string]map[string]signature // what may be imported, by module and name
-	slots  chan struct{}
+	slots  chan struct{}                   // one for each guest that executes
+	places chan struct{}                   // one for each guest that is there
 }
 
 // New makes a Runtime. CacheDir keeps compiled code, which is trusted as the program itself is:
@@ -37,7 +38,7 @@ func New(ctx context.Context, cacheDir string, limits Limits) (*Runtime, error) 
 		WithCloseOnContextDone(true).
 		WithMemoryLimitPages(uint32(limits.Memory >> 16)).
 		WithCoreFeatures(api.CoreFeaturesV2.SetEnabled(api.CoreFeatureSIMD, false))
-	r := &Runtime{limits: limits, slots: make(chan struct{}, max(1, limits.Executing))}
+	r := &Runtime{limits: limits, slots: make(chan struct{}, max(1, limits.Executing)), places: make(chan struct{}, max(1, limits.Instances))}
 	if cacheDir != "" {
 		if err := trusted(cacheDir); err != nil {
 			return nil, err

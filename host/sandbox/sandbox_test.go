@@ -3,14 +3,17 @@ package sandbox_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,7 +113,7 @@ func TestVerdicts(t *testing.T) {
 // Whatever a plugin does, it fails with a sentence that says so, and the host goes on.
 func TestHostilePlugins(t *testing.T) {
 	for name, want := range map[string]string{
-		"loop": "over a limit: ran for more than 250ms", "recurse": "over a limit", "fill": "over a limit",
+		"loop": "over a limit: ran for more than 250ms", "recurse": "over a limit", "fill": "over a limit", "fill_line": "over a limit",
 		"stack": "stack overflow", "trap": "unreachable", "exit0": "exit code 0",
 		"verdict_0": "says that it failed", "verdict_7": "returned 7", "verdict_1": "returned -1",
 	} {
@@ -179,6 +182,8 @@ func TestRefusedAtLoad(t *testing.T) {
 		"start loop":  {wat(t, "start_loop"), []string{"first run", "over a limit: ran for more than 2s"}},
 		"big table":   {wat(t, "table_big"), []string{"100000000 entries", "65536"}},
 		"big memory":  {wat(t, "memory_big"), []string{"limit of 1024 pages"}},
+		"many tables": {wat(t, "tables_many"), []string{"17 tables", "at most 16"}},
+		"many locals": {manyLocals(2_000_000_000), []string{"2000000000 local variables", "at most 10000"}},
 		"many faults": {wat(t, "faults"), []string{"env.abort", "get as (I) -> (i), it is (iiii) -> (i)", "teleport", "memory", "authenticate must be a function () -> (i)", "describe must be"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,6 +197,81 @@ func TestRefusedAtLoad(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// manyLocals is the module "accept" with a function of n local variables, which no text format would
+// write: the compiler takes a minute for them, and panics where nobody can recover it.
+func manyLocals(n uint64) []byte {
+	vector := func(b ...byte) []byte { return append(binary.AppendUvarint(nil, uint64(len(b))), b...) }
+	section := func(id byte, b ...byte) []byte { return append([]byte{id}, vector(b...)...) }
+	name := func(s string) []byte { return vector([]byte(s)...) }
+	body := append(binary.AppendUvarint([]byte{1}, n), 0x7f, 0x41, 1, 0x0b) // n of i32; i32.const 1; end
+	marker := []byte{0, 0x0b}
+	return slices.Concat([]byte("\x00asm\x01\x00\x00\x00"),
+		section(1, 2, 0x60, 0, 0, 0x60, 0, 1, 0x7f),
+		section(3, 2, 0, 1),
+		section(5, 1, 0, 1),
+		section(7, slices.Concat([]byte{3}, name("memory"), []byte{2, 0}, name("sallyport_abi_1"), []byte{0, 0}, name("authenticate"), []byte{0, 1})...),
+		section(10, slices.Concat([]byte{2}, vector(marker...), vector(body...))...))
+}
+
+func TestManyLocalsWithinTheLimit(t *testing.T) {
+	if got, err := load(t, manyLocals(100)).Run(t.Context(), call("alice")); err != nil || got.Verdict != sdk.Accept {
+		t.Errorf("got %v, %v", got.Verdict, err)
+	}
+}
+
+func TestThePasswordIsCheckedOnceARun(t *testing.T) {
+	c, checks := call("alice"), 0
+	c.Verify = func(context.Context, string) (sandbox.Verified, error) { checks++; return sandbox.Verified{}, nil }
+	if _, err := load(t, wat(t, "verify_again")).Run(t.Context(), c); err != nil || checks != 1 {
+		t.Errorf("%d checks, %v", checks, err)
+	}
+}
+
+// Instances are bounded, however many logins wait for the host.
+func TestInstancesAreBounded(t *testing.T) {
+	p := load(t, goGuest, func(l *sandbox.Limits) { l.Instances = 3 })
+	var inside, most atomic.Int32
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			c := call("verify")
+			c.Verify = func(context.Context, string) (sandbox.Verified, error) {
+				n := inside.Add(1)
+				defer inside.Add(-1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
+				time.Sleep(10 * time.Millisecond)
+				return sandbox.Verified{Code: sdk.VerifyWrong, Reason: "wrong_password"}, nil
+			}
+			if _, err := p.Run(t.Context(), c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if most.Load() > 3 {
+		t.Errorf("%d at once", most.Load())
+	}
+}
+
+// What is masked is masked in every form in which it may come out.
+func TestSecretsAreMasked(t *testing.T) {
+	var log bytes.Buffer
+	c := call("secrets")
+	c.Password, c.SeesPassword = secret.New("gr\xfcne \"Wiese\" 4711"), true
+	c.Settings = map[string]any{"word": "x", "token": "s3cr3t-token"}
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	_, err := load(t, goGuest).Run(t.Context(), c)
+	if err == nil {
+		t.Fatal("it did not panic")
+	}
+	for _, bad := range []string{"4711", "Wiese", "s3cr3t"} {
+		if strings.Contains(log.String()+err.Error(), bad) {
+			t.Errorf("%q is in %s and %v", bad, log.String(), err)
+		}
 	}
 }
 

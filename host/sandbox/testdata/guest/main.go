@@ -36,6 +36,11 @@ func (method) Authenticate(a sdk.Attempt) sdk.Verdict {
 			return a.Reject("rejected")
 		}
 		return sdk.Accept
+	case "secrets":
+		a.Log(sdk.Info, strings.Repeat("x", sdk.MaxLog-10)+password) // over the cut
+		a.Log(sdk.Info, password)
+		fmt.Printf("%q\n", password)
+		panic("token " + a.Setting("token") + " for " + password)
 	case "verify":
 		if a.Account("email") != "" {
 			return sdk.Fail // readable before it was verified
