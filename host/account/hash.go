@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/go-crypt/crypt"
 	"github.com/go-crypt/crypt/algorithm/argon2"
 
+	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
@@ -43,15 +45,16 @@ type Hasher struct {
 	mu      sync.Mutex
 	running int
 	waiting int
-	turns   []netip.Addr // sources with waiting checks, in turn
-	queues  map[netip.Addr][]*check
+	turns   []string // sources with waiting checks, in turn
+	queues  map[string][]*check
 	shared  map[[sha256.Size]byte]*check
 }
 
-// check is one computation; several callers may wait for it.
+// check is one computation; several callers may wait for it. While it runs it stays in shared only.
 type check struct {
 	run     func() (bool, error)
 	print   [sha256.Size]byte
+	source  string
 	callers int // guarded by Hasher.mu; none left: not worth running
 	done    chan struct{}
 	match   bool
@@ -71,7 +74,7 @@ func NewHasher(workers int) (*Hasher, error) {
 		workers: max(1, workers),
 		hasher:  hasher,
 		key:     key,
-		queues:  map[netip.Addr][]*check{},
+		queues:  map[string][]*check{},
 		shared:  map[[sha256.Size]byte]*check{},
 	}, nil
 }
@@ -112,7 +115,7 @@ func (h *Hasher) Match(ctx context.Context, source netip.Addr, encoded string, p
 
 // wait joins an equal check or queues a new one, and waits for its end.
 func (h *Hasher) wait(ctx context.Context, source netip.Addr, print [sha256.Size]byte, run func() (bool, error)) (bool, error) {
-	c, err := h.join(source, print, run)
+	c, err := h.join(policy.SourceKey(source), print, run)
 	if err != nil {
 		return false, err
 	}
@@ -120,24 +123,22 @@ func (h *Hasher) wait(ctx context.Context, source netip.Addr, print [sha256.Size
 	case <-c.done:
 		return c.match, c.err
 	case <-ctx.Done():
-		h.mu.Lock()
-		c.callers--
-		h.mu.Unlock()
+		h.leave(c)
 		return false, context.Cause(ctx)
 	}
 }
 
-func (h *Hasher) join(source netip.Addr, print [sha256.Size]byte, run func() (bool, error)) (*check, error) {
+func (h *Hasher) join(source string, print [sha256.Size]byte, run func() (bool, error)) (*check, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if c := h.shared[print]; c != nil {
 		c.callers++
 		return c, nil
 	}
-	if h.waiting >= maxWaiting || len(h.queues[source]) >= maxWaitingSource {
+	if len(h.queues[source]) >= maxWaitingSource || (h.waiting >= maxWaiting && !h.displace(source)) {
 		return nil, ErrOverloaded
 	}
-	c := &check{run: run, print: print, callers: 1, done: make(chan struct{})}
+	c := &check{run: run, print: print, source: source, callers: 1, done: make(chan struct{})}
 	h.shared[print] = c
 	if len(h.queues[source]) == 0 {
 		h.turns = append(h.turns, source)
@@ -149,6 +150,47 @@ func (h *Hasher) join(source netip.Addr, print [sha256.Size]byte, run func() (bo
 		go h.work()
 	}
 	return c, nil
+}
+
+// displace makes room for a source by dropping the newest check of the source that waits for most,
+// so that those who flood the queue lose, not those who come to it.
+func (h *Hasher) displace(source string) bool {
+	longest := source
+	for s, queue := range h.queues {
+		if len(queue) > len(h.queues[longest]) {
+			longest = s
+		}
+	}
+	if len(h.queues[longest]) <= len(h.queues[source])+1 {
+		return false
+	}
+	last := h.queues[longest][len(h.queues[longest])-1]
+	h.remove(last)
+	last.err = ErrOverloaded
+	close(last.done)
+	return true
+}
+
+// leave is for a caller who does not wait any more: a check without callers gives its place up.
+func (h *Hasher) leave(c *check) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c.callers--; c.callers == 0 && slices.Contains(h.queues[c.source], c) {
+		h.remove(c)
+	}
+}
+
+// remove takes a waiting check out of its queue.
+func (h *Hasher) remove(c *check) {
+	delete(h.shared, c.print)
+	h.waiting--
+	queue := h.queues[c.source]
+	if len(queue) == 1 {
+		delete(h.queues, c.source)
+		h.turns = slices.DeleteFunc(h.turns, func(s string) bool { return s == c.source })
+		return
+	}
+	h.queues[c.source] = slices.DeleteFunc(slices.Clone(queue), func(q *check) bool { return q == c })
 }
 
 // work runs checks until none waits.
@@ -166,24 +208,19 @@ func (h *Hasher) work() {
 func (h *Hasher) next() *check {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for len(h.turns) > 0 {
-		source := h.turns[0]
-		queue := h.queues[source]
-		c := queue[0]
-		h.waiting--
-		h.turns = h.turns[1:]
-		if len(queue) > 1 {
-			h.queues[source] = queue[1:]
-			h.turns = append(h.turns, source)
-		} else {
-			delete(h.queues, source)
-		}
-		if c.callers > 0 {
-			return c
-		}
-		delete(h.shared, c.print)
-		close(c.done)
+	if len(h.turns) == 0 {
+		h.running--
+		return nil
 	}
-	h.running--
-	return nil
+	source := h.turns[0]
+	queue := h.queues[source]
+	h.waiting--
+	h.turns = h.turns[1:]
+	if len(queue) > 1 {
+		h.queues[source] = queue[1:]
+		h.turns = append(h.turns, source)
+	} else {
+		delete(h.queues, source)
+	}
+	return queue[0]
 }

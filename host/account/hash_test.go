@@ -154,6 +154,30 @@ func TestTheQueueIsBounded(t *testing.T) {
 	})
 }
 
+// Many sources that fill the queue do not keep an honest one out.
+func TestAFloodFromManySourcesLoses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHasher(t, 1)
+		var wg sync.WaitGroup
+		for i := range 2 * maxWaiting {
+			source := netip.AddrFrom4([4]byte{10, 0, byte(i % 60), 1})
+			wg.Go(func() { _, _ = h.wait(t.Context(), source, print(i), slow) })
+		}
+		synctest.Wait()
+		start := time.Now()
+		if _, err := h.wait(t.Context(), netip.MustParseAddr("192.0.2.1"), print(-1), slow); err != nil {
+			t.Errorf("the honest one: %v", err)
+		}
+		if took := time.Since(start); took > 70*time.Second { // a turn of each source, a second each
+			t.Errorf("it waited for %v", took)
+		}
+		wg.Wait()
+		if h.waiting != 0 || len(h.queues) != 0 || len(h.shared) != 0 || len(h.turns) != 0 {
+			t.Errorf("left behind: %d waiting, %d queues, %d shared, %d turns", h.waiting, len(h.queues), len(h.shared), len(h.turns))
+		}
+	})
+}
+
 func slow() (bool, error) {
 	time.Sleep(time.Second)
 	return true, nil

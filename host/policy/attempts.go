@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,10 +41,15 @@ type Attempts struct {
 }
 
 type counter struct {
-	failures []time.Time // within the window, at most the limit
+	failures []failure // within the window, at most the limit
 	reserved int
 	until    time.Time // locked or banned until then
 	known    bool      // some method knew the account
+}
+
+type failure struct {
+	at      time.Time
+	account string
 }
 
 // NewAttempts makes an empty table. The clock is time.Now but in tests.
@@ -62,9 +68,10 @@ func NewAttempts(limits AttemptLimits, now func() time.Time) *Attempts {
 	}
 }
 
-// Try is one attempt before its password is checked. A Source that is not valid is not counted.
+// Try is one attempt before its password is checked. An empty Account and a Source that is not valid
+// are not counted.
 type Try struct {
-	Account  string // canonical name
+	Account  string // canonical name; empty: what was typed is no name
 	Source   netip.Addr
 	Password secret.Text
 }
@@ -92,7 +99,8 @@ const (
 	Succeeded
 )
 
-// Reservation is the right to check one password. It must be settled, once by each holder.
+// Reservation is the right to check one password. It must be settled, once by each holder. Holders of
+// equal attempts have the same one.
 type Reservation struct {
 	attempts *Attempts
 	print    [sha256.Size]byte
@@ -107,7 +115,7 @@ type Reservation struct {
 // under way it waits for them. Equal attempts (name, password, source) share one place.
 // It returns *Refused, or the context's error.
 func (a *Attempts) Reserve(ctx context.Context, try Try) (*Reservation, error) {
-	account, source, print := try.Account, sourceKey(try.Source), a.fingerprint(try)
+	account, source, print := try.Account, SourceKey(try.Source), a.fingerprint(try)
 	for {
 		r, wait, err := a.reserve(account, source, print)
 		if r != nil || err != nil {
@@ -136,7 +144,7 @@ func (a *Attempts) reserve(account, source string, print [sha256.Size]byte) (*Re
 		r.holders++
 		return r, nil, nil
 	}
-	if !ac.free(now, a.limits.PerAccount, a.limits.Window) || (source != "" && !sc.free(now, a.limits.PerSource, a.limits.Window)) {
+	if (account != "" && !ac.free(now, a.limits.PerAccount, a.limits.Window)) || (source != "" && !sc.free(now, a.limits.PerSource, a.limits.Window)) {
 		return nil, a.changed, nil
 	}
 	ac.reserved++
@@ -146,28 +154,34 @@ func (a *Attempts) reserve(account, source string, print [sha256.Size]byte) (*Re
 	return r, nil, nil
 }
 
-// Settle gives the place back and counts. The last holder's call decides for all.
+// Settle gives the place back and counts. The last holder's call decides for all. Nobody joins
+// any more from the first call on: else overlapping tries would never be counted.
 func (r *Reservation) Settle(outcome Outcome) {
 	a := r.attempts
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r.outcome = max(r.outcome, outcome)
+	if a.shared[r.print] == r {
+		delete(a.shared, r.print)
+	}
 	if r.holders--; r.holders > 0 {
 		return
 	}
-	delete(a.shared, r.print)
 	now := a.now()
 	ac, sc := a.counter(a.accounts, r.account), a.counter(a.sources, r.source)
 	ac.reserved--
 	sc.reserved--
 	switch r.outcome {
 	case Succeeded:
-		ac.failures, sc.failures = nil, nil
+		ac.failures = nil
+		sc.failures = slices.DeleteFunc(sc.failures, func(f failure) bool { return f.account == r.account })
 	case Failed, FailedUnknown:
 		ac.known = ac.known || r.outcome == Failed
-		ac.fail(now, a.limits.PerAccount, a.limits)
+		if r.account != "" {
+			ac.fail(now, r.account, a.limits.PerAccount, a.limits)
+		}
 		if r.source != "" {
-			sc.fail(now, a.limits.PerSource, a.limits)
+			sc.fail(now, r.account, a.limits.PerSource, a.limits)
 		}
 	case NotCounted:
 	}
@@ -192,16 +206,16 @@ func (c *counter) free(now time.Time, limit int, window time.Duration) bool {
 	return len(c.failures)+c.reserved < limit
 }
 
-func (c *counter) fail(now time.Time, limit int, l AttemptLimits) {
+func (c *counter) fail(now time.Time, account string, limit int, l AttemptLimits) {
 	c.prune(now, l.Window)
-	if c.failures = append(c.failures, now); len(c.failures) >= limit {
+	if c.failures = append(c.failures, failure{now, account}); len(c.failures) >= limit {
 		c.until, c.failures = now.Add(l.Lock), nil
 	}
 }
 
 func (c *counter) prune(now time.Time, window time.Duration) {
 	old := 0
-	for old < len(c.failures) && now.Sub(c.failures[old]) >= window {
+	for old < len(c.failures) && now.Sub(c.failures[old].at) >= window {
 		old++
 	}
 	c.failures = c.failures[old:]
@@ -248,8 +262,17 @@ func (a *Attempts) fingerprint(try Try) (print [sha256.Size]byte) {
 	return print
 }
 
-// sourceKey is the address, or the /64 of an IPv6 one: a single host owns all of that.
-func sourceKey(source netip.Addr) string {
+// Clear lifts an account's lock and forgets its wrong tries.
+func (a *Attempts) Clear(account string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c := a.accounts[account]; c != nil {
+		c.until, c.failures = time.Time{}, nil
+	}
+}
+
+// SourceKey is the address, or the /64 of an IPv6 one: a single host owns all of that.
+func SourceKey(source netip.Addr) string {
 	if !source.IsValid() {
 		return ""
 	}

@@ -136,6 +136,61 @@ func TestEqualTriesShareOnePlace(t *testing.T) {
 	})
 }
 
+// Overlapping equal tries are counted all the same, once for each wave.
+func TestOverlappingEqualTriesAreCounted(t *testing.T) {
+	a := policy.NewAttempts(limits, time.Now)
+	reserve := func() *policy.Reservation {
+		t.Helper()
+		r, err := a.Reserve(t.Context(), try("alice", "192.0.2.1", "wrong"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for range limits.PerAccount - 1 {
+		first, second := reserve(), reserve()
+		first.Settle(policy.Failed)
+		if third := reserve(); third == second { // comes while the second is still under way
+			t.Error("it joined what is settled already")
+		} else {
+			third.Settle(policy.NotCounted)
+		}
+		second.Settle(policy.Failed)
+	}
+	reserve().Settle(policy.Failed)
+	wantRefused(t, a, try("alice", "192.0.2.1", "wrong"), events.AccountLocked)
+}
+
+// Whoever has one account can't guess at others for ever by logging in in between.
+func TestAnOwnLoginForgivesOnlyItsOwn(t *testing.T) {
+	a := policy.NewAttempts(limits, time.Now)
+	for i := range limits.PerSource - 1 {
+		settle(t, a, try(fmt.Sprint("user", i), "192.0.2.1", "spray"), policy.Failed)
+	}
+	settle(t, a, try("mallory", "192.0.2.1", "right"), policy.Succeeded)
+	settle(t, a, try("userX", "192.0.2.1", "spray"), policy.Failed)
+	wantRefused(t, a, try("mallory", "192.0.2.1", "right"), events.SourceBanned)
+}
+
+// What is no name counts for its source.
+func TestNoNameCountsForTheSource(t *testing.T) {
+	a := policy.NewAttempts(limits, time.Now)
+	for i := range limits.PerSource {
+		settle(t, a, try("", "192.0.2.1", fmt.Sprint(i)), policy.FailedUnknown)
+	}
+	wantRefused(t, a, try("alice", "192.0.2.1", "right"), events.SourceBanned)
+	settle(t, a, try("", "192.0.2.2", "x"), policy.FailedUnknown)
+}
+
+func TestClear(t *testing.T) {
+	a := policy.NewAttempts(limits, time.Now)
+	for i := range limits.PerAccount {
+		settle(t, a, try("alice", "192.0.2.1", fmt.Sprint(i)), policy.Failed)
+	}
+	a.Clear("alice")
+	settle(t, a, try("alice", "192.0.2.1", "right"), policy.Succeeded)
+}
+
 func TestWaitingEndsWithTheAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := policy.NewAttempts(limits, time.Now)

@@ -100,8 +100,13 @@ func (s *Bolt) Put(ctx context.Context, bucket, key string, value []byte, was Re
 	if key == "" || len(key) > MaxKey || len(value) > MaxValue {
 		return 0, fmt.Errorf("record %s/%.40q: key of 1 to %d bytes and value of at most %d bytes allowed", bucket, key, MaxKey, MaxValue)
 	}
-	next := was + 1
+	var next Revision
 	err := s.update(ctx, bucket, key, was, func(b *bolt.Bucket) error {
+		n, err := b.NextSequence() // of the bucket: a record that is made anew is not mistaken for the old one
+		if err != nil {
+			return err
+		}
+		next = Revision(n)
 		return b.Put([]byte(key), encode(key, value, next))
 	})
 	if err != nil {

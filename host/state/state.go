@@ -8,7 +8,8 @@ import (
 	"errors"
 )
 
-// Revision counts the changes of one record, from 1. Zero means "not there".
+// Revision names one state of one record, and grows with each change. It never comes back, not even
+// when a record is deleted and made anew. Zero means "not there".
 type Revision uint64
 
 // Record is a stored value with the revision that a compare-and-swap must name.

@@ -78,6 +78,12 @@ func deletes(t *testing.T, s state.Store) {
 		t.Errorf("stale delete: got %v, want ErrConflict", err)
 	}
 	must(t, s.Delete(ctx, "b", "k", r))
+	again, err := s.Put(ctx, "b", "k", nil, 0)
+	must(t, err)
+	if again == r {
+		t.Error("a record made anew has the revision of the deleted one")
+	}
+	must(t, s.Delete(ctx, "b", "k", again))
 	if _, err := s.Get(ctx, "b", "k"); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("after delete: got %v, want ErrNotFound", err)
 	}
