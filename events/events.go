@@ -103,18 +103,21 @@ type Login struct {
 // LoginAccepted is stored before the client hears that it is in.
 type LoginAccepted struct {
 	Login
-	Method     string   `json:"method"`
-	Factors    []string `json:"factors,omitempty"` // second-factor methods that accepted
-	Groups     []string `json:"groups,omitempty"`
-	TLS        string   `json:"tls,omitempty"` // such as "TLS 1.3"
-	DurationMS int64    `json:"duration_ms"`
+	Method  string   `json:"method"`
+	Factors []string `json:"factors,omitempty"` // second-factor methods that accepted
+	Groups  []string `json:"groups,omitempty"`
+	TLS     string   `json:"tls,omitempty"` // such as "TLS 1.3"
+	// SharedWith is the login whose methods were asked for this one too: an equal attempt at the same time.
+	SharedWith string `json:"shared_with,omitempty"`
+	DurationMS int64  `json:"duration_ms"`
 }
 
 // LoginRefused says why, which the client is not told.
 type LoginRefused struct {
 	Login
 	Reason     Reason `json:"reason"`
-	Method     string `json:"method,omitempty"` // the method that decided, if one did
+	Method     string `json:"method,omitempty"`      // the method that decided, if one did
+	SharedWith string `json:"shared_with,omitempty"` // see LoginAccepted
 	DurationMS int64  `json:"duration_ms"`
 }
 

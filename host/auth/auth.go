@@ -72,9 +72,10 @@ const (
 type Answer struct {
 	Verdict Verdict
 	Reason  events.Reason
-	Detail  string // for the log and the administrator: never shown to a client
-	Grant   Grant  // if Accepted
-	Ignored []string
+	Detail  string   // for the log and the administrator: never shown to a client
+	Grant   Grant    // if Accepted
+	Ignored []string // fields that the plugin set and has no grant for
+	Log     []string // what the plugin logged, if the attempt is a trial
 }
 
 // Grant is what a login gives: where to, and what may be done there.
@@ -96,6 +97,9 @@ type Outcome struct {
 	Grant    Grant
 	Trace    []Trace
 	Took     time.Duration
+
+	rejected   bool   // some method said no, whatever came after
+	sharedWith string // login id of the equal attempt that was asked
 }
 
 // Trace is what one method said, for the administrator's "why can't she get in?".
@@ -105,6 +109,8 @@ type Trace struct {
 	Verdict  string
 	Reason   events.Reason
 	Detail   string
+	Ignored  []string
+	Log      []string
 	Duration time.Duration
 }
 
@@ -133,6 +139,7 @@ type Authority struct {
 	Options
 
 	mu      sync.Mutex
+	flights map[flightKey]*flight
 	stopped map[string]bool // methods that the administrator stopped
 	closing bool
 }
@@ -147,7 +154,9 @@ const replyGrid = time.Second
 const publishTimeout = 5 * time.Second
 
 // New makes an Authority.
-func New(o Options) *Authority { return &Authority{Options: o, stopped: map[string]bool{}} }
+func New(o Options) *Authority {
+	return &Authority{Options: o, flights: map[flightKey]*flight{}, stopped: map[string]bool{}}
+}
 
 // Login decides one attempt. When it returns an accepted outcome, its event is on disk. A
 // refusal is returned on a grid of one second, unless the attempt is a trial or its context ended.
@@ -169,29 +178,52 @@ func (a *Authority) Login(ctx context.Context, attempt Attempt) Outcome {
 func (a *Authority) decide(ctx context.Context, attempt *Attempt, start time.Time) Outcome {
 	ctx, cancel := context.WithTimeout(ctx, attempt.Timeout)
 	defer cancel()
-	if reason, detail := a.admit(attempt); reason != "" {
-		return Outcome{Reason: reason, Detail: detail}
+	if a.isClosing() {
+		return Outcome{Reason: events.ShuttingDown}
 	}
-	settle, out := a.reserve(ctx, *attempt)
-	if out.Reason != "" {
-		return out
+	reason, detail := admit(attempt)
+	if attempt.Trial {
+		return a.decideTrial(ctx, *attempt, reason, detail, start)
 	}
-	out = a.ask(ctx, *attempt)
+	r, refused := a.reserve(ctx, *attempt) // what is no name counts too: for its source
+	if r == nil {
+		return refused
+	}
+	out := Outcome{Reason: reason, Detail: detail}
+	if reason == "" {
+		out = a.askShared(ctx, *attempt, r)
+	}
 	if out.Accepted {
 		out = a.accept(ctx, *attempt, out, start)
 	}
-	settle(counts(out))
+	r.Settle(counts(out))
 	return out
 }
 
-// admit refuses what no method needs to see, and makes the canonical name.
-func (a *Authority) admit(attempt *Attempt) (events.Reason, string) {
+// decideTrial is decide without the budgets. It sees a lock all the same.
+func (a *Authority) decideTrial(ctx context.Context, attempt Attempt, reason events.Reason, detail string, start time.Time) Outcome {
+	if reason != "" {
+		return Outcome{Reason: reason, Detail: detail}
+	}
+	if until, locked := a.Attempts.Until(attempt.User); locked {
+		return Outcome{Reason: events.AccountLocked, Detail: "until " + until.Format(time.RFC3339)}
+	}
+	out := a.ask(ctx, attempt)
+	if out.Accepted {
+		out = a.accept(ctx, attempt, out, start)
+	}
+	return out
+}
+
+func (a *Authority) isClosing() bool {
 	a.mu.Lock()
-	closing := a.closing
-	a.mu.Unlock()
+	defer a.mu.Unlock()
+	return a.closing
+}
+
+// admit refuses what no method needs to see, and makes the canonical name.
+func admit(attempt *Attempt) (events.Reason, string) {
 	switch {
-	case closing:
-		return events.ShuttingDown, ""
 	case len(attempt.Typed) > policy.MaximumName || len(attempt.Password.Reveal()) > maxPassword:
 		return events.InputTooLong, ""
 	case attempt.Password.Empty():
@@ -207,14 +239,8 @@ func (a *Authority) admit(attempt *Attempt) (events.Reason, string) {
 	return "", ""
 }
 
-// reserve takes a place in the budgets of wrong tries. A trial takes none, but sees a lock.
-func (a *Authority) reserve(ctx context.Context, attempt Attempt) (settle func(policy.Outcome), refused Outcome) {
-	if attempt.Trial {
-		if until, locked := a.Attempts.Until(attempt.User); locked {
-			return nil, Outcome{Reason: events.AccountLocked, Detail: "until " + until.Format(time.RFC3339)}
-		}
-		return func(policy.Outcome) {}, Outcome{}
-	}
+// reserve takes a place in the budgets of wrong tries.
+func (a *Authority) reserve(ctx context.Context, attempt Attempt) (_ *policy.Reservation, refused Outcome) {
 	r, err := a.Attempts.Reserve(ctx, policy.Try{Account: attempt.User, Source: attempt.Peer.Addr(), Password: attempt.Password})
 	var full *policy.Refused
 	switch {
@@ -227,7 +253,7 @@ func (a *Authority) reserve(ctx context.Context, attempt Attempt) (settle func(p
 	case err != nil:
 		return nil, Outcome{Reason: endReason(ctx), Detail: "while waiting for other attempts: " + err.Error()}
 	}
-	return r.Settle, Outcome{}
+	return r, Outcome{}
 }
 
 // accept makes the session possible and stores the event; only then the login is accepted.
@@ -252,6 +278,7 @@ func (a *Authority) accept(ctx context.Context, attempt Attempt, out Outcome, st
 		Factors:    factors(out.Trace),
 		Groups:     grant.Groups,
 		TLS:        attempt.TLS,
+		SharedWith: out.sharedWith,
 		DurationMS: time.Since(start).Milliseconds(),
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
@@ -268,6 +295,7 @@ func (a *Authority) refuse(ctx context.Context, attempt Attempt, out Outcome) {
 		Login:      login(attempt, out.Grant.User != "" || a.NameUnknown || attempt.Trial),
 		Reason:     out.Reason,
 		Method:     out.Grant.Method,
+		SharedWith: out.sharedWith,
 		DurationMS: out.Took.Milliseconds(),
 	}
 	a.Log.Info("login refused", "login", attempt.ID, "service", attempt.Service, "peer", event.Peer,
@@ -285,8 +313,11 @@ func counts(out Outcome) policy.Outcome {
 	if out.Accepted {
 		return policy.Succeeded
 	}
+	if out.rejected {
+		return policy.Failed
+	}
 	switch out.Reason {
-	case events.UnknownUser:
+	case events.UnknownUser, events.BadName, events.EmptyPassword, events.InputTooLong:
 		return policy.FailedUnknown
 	case events.MethodFailed, events.TimedOut, events.Overloaded, events.EventNotStored, events.HomeUnavailable,
 		events.AccountDamaged, events.ShuttingDown, events.NoMethod, events.InternalError, events.MethodOverLimits:

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -304,6 +305,80 @@ func TestLockOut(t *testing.T) {
 		time.Sleep(time.Minute)
 		if out := guess(9, accept); !out.Accepted {
 			t.Errorf("after the lock: got %+v", out)
+		}
+	})
+}
+
+// A rejection counts although a method after it failed.
+func TestAFailureDoesNotHideARejection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		authority := newAuthority(&record{})
+		for i := range 4 {
+			a := attempt(step("a", reject, onReject), step("b", fail))
+			a.Password = secret.New(fmt.Sprint("guess", i))
+			out := authority.Login(t.Context(), a)
+			if locked := out.Reason == events.AccountLocked; locked != (i == 3) {
+				t.Errorf("guess %d: %+v", i, out)
+			}
+		}
+	})
+}
+
+func TestNonsenseBansItsSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		authority := newAuthority(&record{})
+		for i := range 50 {
+			a := attempt(step("a", accept))
+			a.Typed, a.Password = "two words", secret.New(fmt.Sprint(i))
+			authority.Login(t.Context(), a)
+		}
+		if out := authority.Login(t.Context(), attempt(step("a", accept))); out.Reason != events.SourceBanned {
+			t.Errorf("got %+v", out)
+		}
+	})
+}
+
+// Equal attempts at the same time are asked once; each has its own event and its own grant.
+func TestEqualAttemptsShareOneAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &record{}
+		authority := newAuthority(r)
+		var asked atomic.Int32
+		slow := method(func(ctx context.Context, _ auth.Attempt) auth.Answer {
+			asked.Add(1)
+			select {
+			case <-time.After(time.Second):
+				return auth.Answer(accept)
+			case <-ctx.Done():
+				return auth.Answer{}
+			}
+		})
+		var wg sync.WaitGroup
+		ids := make(chan string, 20)
+		leaving, leave := context.WithCancel(t.Context())
+		wg.Go(func() { // the first, which is asked for, leaves; the others stay
+			if out := authority.Login(leaving, attempt(step("a", slow))); out.Reason != events.ClientLeft {
+				t.Errorf("who left: %+v", out)
+			}
+		})
+		synctest.Wait()
+		for range 10 {
+			wg.Go(func() {
+				if out := authority.Login(t.Context(), attempt(step("a", slow))); out.Accepted {
+					ids <- out.Grant.LoginID
+				}
+			})
+		}
+		synctest.Wait()
+		leave()
+		wg.Wait()
+		close(ids)
+		distinct := map[string]bool{}
+		for id := range ids {
+			distinct[id] = true
+		}
+		if asked.Load() != 1 || len(distinct) != 10 || len(r.stored) != 11 || len(r.noted) != 1 {
+			t.Errorf("asked %d times, %d logins, %d and %d events", asked.Load(), len(distinct), len(r.stored), len(r.noted))
 		}
 	})
 }

@@ -38,6 +38,7 @@ func (a *Authority) ask(ctx context.Context, attempt Attempt) Outcome {
 		if answer.Verdict == Accepted || answer.Verdict == Rejected {
 			known = attempt.User
 		}
+		out.rejected = out.rejected || answer.Verdict == Rejected
 		switch {
 		case answer.Verdict == Accepted:
 			return a.askFactors(ctx, attempt, step, answer, out)
@@ -83,7 +84,7 @@ func (a *Authority) askFactors(ctx context.Context, attempt Attempt, first Step,
 	if first.FactorOptional && !failed {
 		return out
 	}
-	out.Accepted, out.Reason, out.Detail = false, events.FactorMissing, "no second factor knows the user"
+	out.Accepted, out.Reason, out.Detail = false, events.FactorMissing, "no second factor knows the user, or they are stopped"
 	return out
 }
 
@@ -144,7 +145,8 @@ func reasonFor(answer Answer) events.Reason {
 
 func (a *Authority) record(attempt Attempt, step Step, factor bool, answer Answer, took time.Duration, traces *[]Trace) {
 	*traces = append(*traces, Trace{
-		Method: step.ID, Factor: factor, Verdict: answer.Verdict.String(), Reason: answer.Reason, Detail: answer.Detail, Duration: took,
+		Method: step.ID, Factor: factor, Verdict: answer.Verdict.String(), Reason: answer.Reason, Detail: answer.Detail,
+		Ignored: answer.Ignored, Log: answer.Log, Duration: took,
 	})
 	types := map[Verdict]events.Type{
 		Accepted: events.MethodAcceptedType, Rejected: events.MethodRejectedType, Unknown: events.MethodUnknownType,
