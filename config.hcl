@@ -22,6 +22,7 @@ service "ftps" "main" {
   idle_timeout    = "5m"
   atomic_upload   = true           # a file gets its name when it is complete (APPE and REST excepted)
   max_connections = 10000
+  max_connections_per_source = 200 # from one address; of IPv6 from one /64
   # authentications = ["accounts"] # its own list instead of the server's
 }
 
@@ -33,7 +34,7 @@ authentication "accounts" {
   timeout                = "30s"
   settings               = {}      # local knows allowed_groups = ["uk-sales"]; empty: every group
   second_factor          = []      # methods that must also accept, asked in order
-  second_factor_required = true    # false: a user whom none of them knows gets in without
+  second_factor_required = true    # false: who is known to none of them, or only to stopped ones, gets in without
   on_reject              = "refuse" # or "next": the next method is asked although this one said no
   on_failure             = "refuse" # or "next": the next method is asked although this one is broken
 
@@ -46,7 +47,7 @@ authentication "accounts" {
 }
 
 group "default" {                  # what an account inherits; "default" always exists
-  home        = "./data/files/{username}" # made at the first login
+  home        = "./data/files/{username}" # made at the first login; default: files/{username} in data_dir
   permissions = ["allow-full-control"]    # or a list of: deny-full-control, allow-read, allow-list,
                                           # allow-traverse, allow-write, allow-create-folder, allow-rename,
                                           # allow-delete-file, allow-delete-folder, allow-set-attributes

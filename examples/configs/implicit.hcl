@@ -20,5 +20,5 @@ authentication "accounts" {
 
 group "readers" {
   home        = "/srv/ftp/{username}"
-  permissions = ["allow-read", "allow-list"]
+  permissions = ["allow-read", "allow-list", "allow-traverse"]
 }

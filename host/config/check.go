@@ -45,7 +45,7 @@ func rangeOf(body hcl.Body, name string) hcl.Range {
 func (c *checker) config(raw *rawConfig) *Config {
 	config := &Config{}
 	config.Server = c.server(raw)
-	config.Groups = c.groups(raw.Groups)
+	config.Groups = c.groups(raw.Groups, config.Server.DataDir)
 	config.Passwords = c.passwords(raw.Passwords)
 	config.Attempts = c.attempts(raw.Attempts)
 	config.Events = c.events(raw.Events)
@@ -100,6 +100,7 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		IdleTimeout:     c.duration(r.Body, "idle_timeout", r.IdleTimeout, 5*time.Minute, time.Second, 24*time.Hour),
 		AtomicUpload:    value(r.AtomicUpload, true),
 		MaxConnections:  c.number(r.Body, "max_connections", r.MaxConnections, 10_000, 1, 1_000_000),
+		MaxPerSource:    c.number(r.Body, "max_connections_per_source", r.MaxPerSource, 200, 1, 1_000_000),
 	}
 	if r.Kind != "ftps" {
 		c.problem(r.Range, "Unknown kind of service", `%q; only service "ftps" "NAME" is allowed`, r.Kind)
@@ -118,7 +119,7 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		s.Authentications = config.Server.Authentications
 	}
 	if len(s.Authentications) == 0 {
-		c.problem(r.Range, "No method", "the service has no authentications, and server { authentications = [...] } has none: nobody could log in")
+		c.problem(r.Range, "No method", "the service has no authentications, and server { } has none: nobody could log in; server { authentications = [%s] } would ask all that are there", quoted(config.ids()))
 	}
 	for _, id := range s.Authentications {
 		a, _ := config.Authentication(id)
@@ -220,11 +221,12 @@ func plain(v cty.Value) any {
 	return nil
 }
 
-func (c *checker) groups(raw []rawGroup) []Group {
+func (c *checker) groups(raw []rawGroup, dataDir string) []Group {
 	var groups []Group
+	home := filepath.Join(dataDir, "files", "{username}")
 	for i := range raw {
 		r := &raw[i]
-		g := Group{Name: r.Name, Home: absolute(c.dir, value(r.Home, "./data/files/{username}")), Permissions: policy.FullControl}
+		g := Group{Name: r.Name, Home: absolute(c.dir, value(r.Home, home)), Permissions: policy.FullControl}
 		c.word(r.Range, "group name", r.Name)
 		if r.Permissions != nil {
 			var err error
@@ -239,7 +241,7 @@ func (c *checker) groups(raw []rawGroup) []Group {
 	}
 	c.unique("group", len(raw), func(i int) (string, hcl.Range) { return raw[i].Name, raw[i].Range })
 	if !slices.ContainsFunc(groups, func(g Group) bool { return g.Name == "default" }) {
-		groups = append(groups, Group{Name: "default", Home: absolute(c.dir, "./data/files/{username}"), Permissions: policy.FullControl})
+		groups = append(groups, Group{Name: "default", Home: home, Permissions: policy.FullControl})
 	}
 	return groups
 }
@@ -298,10 +300,7 @@ func (c *checker) events(r *rawEvents) Events {
 
 // references checks every name that one block uses of another, and that homes are apart from our own data.
 func (c *checker) references(raw *rawConfig, config *Config) {
-	var ids []string
-	for _, a := range config.Authentications {
-		ids = append(ids, a.ID)
-	}
+	ids := config.ids()
 	check := func(body hcl.Body, attribute string, used []string) {
 		for i, id := range used {
 			if !slices.Contains(ids, id) {
@@ -324,6 +323,19 @@ func (c *checker) references(raw *rawConfig, config *Config) {
 		if slices.Contains(r.SecondFactor, r.ID) {
 			c.problem(rangeOf(r.Body, "second_factor"), "Its own second factor", "%q", r.ID)
 		}
+	}
+	addresses := map[string]string{}
+	once := func(at hcl.Range, what, address string) {
+		if other := addresses[address]; other != "" && !strings.HasSuffix(address, ":0") {
+			c.problem(at, "Address used twice", "%q, by %s and %s", address, other, what)
+		}
+		addresses[address] = what
+	}
+	for i, s := range config.Services {
+		once(rangeOf(raw.Services[i].Body, "listen"), fmt.Sprintf("service %q", s.Name), s.Listen)
+	}
+	if raw.Events != nil && config.Events.Listen != "" {
+		once(rangeOf(raw.Events.Body, "listen"), "events", config.Events.Listen)
 	}
 	for i := range raw.Groups {
 		if i >= len(config.Groups) {
@@ -389,7 +401,7 @@ func (c *checker) duration(body hcl.Body, name string, text *string, unset, leas
 	if text == nil {
 		return unset
 	}
-	d, err := parseDuration(*text)
+	d, err := ParseDuration(*text)
 	if err != nil || d < least || d > most {
 		c.problem(rangeOf(body, name), "Wrong duration", `%s = %q; a duration from %v to %v is expected, such as "90s", "5m", "12h" or "90d"`, name, *text, least, most)
 		return unset
@@ -397,8 +409,8 @@ func (c *checker) duration(body hcl.Body, name string, text *string, unset, leas
 	return d
 }
 
-// parseDuration is time.ParseDuration with days.
-func parseDuration(text string) (time.Duration, error) {
+// ParseDuration is time.ParseDuration with days: "90d".
+func ParseDuration(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.Atoi(days)
 		if err != nil || n < 0 || n > 100_000 {

@@ -46,6 +46,7 @@ type Service struct {
 	IdleTimeout     time.Duration
 	AtomicUpload    bool
 	MaxConnections  int
+	MaxPerSource    int
 }
 
 // Authentication is a block authentication "ID" {}: a method.
@@ -102,6 +103,14 @@ func (c *Config) Authentication(id string) (Authentication, bool) {
 		}
 	}
 	return Authentication{}, false
+}
+
+func (c *Config) ids() []string {
+	ids := make([]string, 0, len(c.Authentications))
+	for _, a := range c.Authentications {
+		ids = append(ids, a.ID)
+	}
+	return ids
 }
 
 // GroupNames lists the groups.

@@ -160,6 +160,7 @@ func TestProblems(t *testing.T) {
 			minimal + "group \"default\" {\n home = \"./data\"\n}", []string{"t.hcl:6", "keys"},
 		},
 		"events off loopback": {minimal + "events {\n listen = \"0.0.0.0:4222\"\n}", []string{"t.hcl:6", "loopback"}},
+		"address twice":       {minimal + "service \"ftps\" \"b\" {\n}", []string{"t.hcl:5", "127.0.0.1:2121", `service "main" and service "b"`}},
 		"strength":            {minimal + "password_policy {\n minimum_strength = 5\n}", []string{"t.hcl:6", "0 to 4"}},
 		"class":               {minimal + "password_policy {\n character_requirements = [\"emoji\"]\n}", []string{"t.hcl:6", `"emoji"`, "lowercase"}},
 		"scheme":              {minimal + "password_policy {\n hashing_scheme = \"md5\"\n}", []string{"t.hcl:6", `"md5"`, `"argon2id"`}},

@@ -44,6 +44,7 @@ type rawService struct {
 	IdleTimeout     *string   `hcl:"idle_timeout"`
 	AtomicUpload    *bool     `hcl:"atomic_upload"`
 	MaxConnections  *int      `hcl:"max_connections"`
+	MaxPerSource    *int      `hcl:"max_connections_per_source"`
 	Range           hcl.Range `hcl:",def_range"`
 	Body            hcl.Body  `hcl:",body"`
 }

@@ -28,8 +28,10 @@ func (d *driver) passive(library net.Listener) (net.Listener, error) {
 	if err := deafen(library); err != nil {
 		return nil, err
 	}
+	d.session.closePassive(nil) // the last one's port may be the only one
 	own, err := d.service.ports.listen(local.IP, local.Zone)
 	if err != nil {
+		d.service.options.Log.Warn("no data connection possible", "service", d.service.options.Name, "peer", d.session.peer, "err", err)
 		return nil, err
 	}
 	l := &passiveListener{TCPListener: own, library: library, session: d.session}

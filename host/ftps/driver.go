@@ -25,6 +25,7 @@ const (
 var (
 	errRefused  = errors.New("login refused")
 	errLoggedIn = errors.New("already logged in; open another connection for another user")
+	errInClear  = errors.New("TLS is required; send AUTH TLS first")
 	errSecured  = errors.New("the connection is secured already")
 	errNoPASV   = errors.New("PASV is for IPv4; use EPSV")
 )
@@ -91,7 +92,10 @@ func (d *driver) GetTLSConfig() (*tls.Config, error) {
 }
 
 // PreAuthUser implements ftpserver.MainDriverExtensionUserVerifier.
-func (d *driver) PreAuthUser(ftpserver.ClientContext, string) error {
+func (d *driver) PreAuthUser(client ftpserver.ClientContext, _ string) error {
+	if !client.HasTLSForControl() {
+		return errInClear
+	}
 	if d.session.loggedIn() {
 		return errLoggedIn
 	}
@@ -100,7 +104,9 @@ func (d *driver) PreAuthUser(ftpserver.ClientContext, string) error {
 
 // VerifyConnection implements ftpserver.MainDriverExtensionTLSVerifier: USER, under TLS.
 func (d *driver) VerifyConnection(_ ftpserver.ClientContext, _ string, conn *tls.Conn) (ftpserver.ClientDriver, error) {
-	d.session.tls = tls.VersionName(conn.ConnectionState().Version)
+	d.session.mu.Lock()
+	defer d.session.mu.Unlock()
+	d.session.tls = conn
 	return nil, nil
 }
 
@@ -112,7 +118,7 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 			fs, err = nil, errRefused
 		}
 	}()
-	if user == "" || !client.HasTLSForControl() || d.session.loggedIn() {
+	if user == "" || !client.HasTLSForControl() || d.session.tls == nil || d.session.loggedIn() {
 		return nil, errRefused
 	}
 	o := d.service.options
@@ -128,7 +134,7 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 		Typed:    user,
 		Password: secret.New(password),
 		Peer:     d.session.peer,
-		TLS:      d.session.tls,
+		TLS:      d.session.tlsVersion(),
 		Timeout:  o.LoginTimeout,
 		Prepare: func(grant auth.Grant) (err error) {
 			home, err = openFiles(d.service, d.session, grant)
@@ -143,7 +149,7 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 	}
 	d.session.control.allow(time.Time{}, time.Now().Add(o.IdleTimeout))
 	home.client = client
-	d.session.open(outcome.Grant, home, d.session.tls)
+	d.session.open(outcome.Grant, home)
 	return home, nil
 }
 

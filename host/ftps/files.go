@@ -62,6 +62,9 @@ var (
 
 // openFiles makes the home folder if it is not there, and opens it.
 func openFiles(s *Service, sess *session, grant auth.Grant) (*files, error) {
+	if err := policy.HomeApart(grant.Home, s.options.Private); err != nil { // before anything is made there
+		return nil, fmt.Errorf("home folder %w", err)
+	}
 	if err := os.MkdirAll(grant.Home, dirMode); err != nil {
 		return nil, fmt.Errorf("home folder: %w", err)
 	}
@@ -137,6 +140,9 @@ func (f *files) resolve(name string, needs policy.Permissions) (string, error) {
 	if rel == "" {
 		return ".", nil
 	}
+	if strings.Contains(rel, "/") && !f.may.Has(policy.Traverse) {
+		return "", errDenied
+	}
 	return rel, nil
 }
 
@@ -171,7 +177,7 @@ func plain(err error) error {
 // Name implements afero.Fs.
 func (f *files) Name() string { return "home" }
 
-// Stat implements afero.Fs.
+// Stat implements afero.Fs. Who may only write learns nothing of files.
 func (f *files) Stat(name string) (os.FileInfo, error) {
 	rel, err := f.resolve(name, 0)
 	if err != nil {
@@ -181,12 +187,34 @@ func (f *files) Stat(name string) (os.FileInfo, error) {
 		return nil, errDenied
 	}
 	info, err := f.root.Stat(rel)
+	if folder, _ := f.wildcard(name); err != nil && folder != "" {
+		return f.Stat(folder) // so that the library asks ReadDir
+	}
+	if err == nil && !info.IsDir() && f.may&(policy.Read|policy.List|policy.Rename) == 0 {
+		return nil, errDenied
+	}
 	return info, plain(err)
 }
 
+// wildcard splits the argument of LIST and NLST, if its last part is a pattern.
+func (f *files) wildcard(name string) (folder, pattern string) {
+	command := f.client.GetLastCommand()
+	if (command != "LIST" && command != "NLST") || !strings.ContainsAny(path.Base(name), "*?[") {
+		return "", ""
+	}
+	return path.Dir(name), path.Base(name)
+}
+
 // ReadDir implements ftpserver.ClientDriverExtensionFileList. Links are shown as what they lead
-// to, and those that lead nowhere, or out, as links.
+// to, and those that lead nowhere, or out, as empty files.
 func (f *files) ReadDir(name string) ([]os.FileInfo, error) {
+	pattern := "*"
+	if folder, p := f.wildcard(name); folder != "" {
+		if info, err := f.root.Stat(strings.TrimPrefix(path.Clean(name), "/")); err != nil || !info.IsDir() {
+			name, pattern = folder, p
+			f.client.SetListPath(path.Clean(folder))
+		}
+	}
 	rel, err := f.resolve(name, policy.List)
 	if err != nil {
 		return nil, err
@@ -201,20 +229,23 @@ func (f *files) ReadDir(name string) ([]os.FileInfo, error) {
 		return nil, plain(err)
 	}
 	infos = slices.DeleteFunc(infos, func(i os.FileInfo) bool {
-		return (rel == "." && i.Name() == uploadDir) || strings.ContainsAny(i.Name(), "\r\n")
+		matches, err := path.Match(pattern, i.Name())
+		return !matches || err != nil || (rel == "." && i.Name() == uploadDir) || strings.ContainsAny(i.Name(), "\r\n")
 	})
 	for i, info := range infos {
 		if info.Mode()&fs.ModeSymlink == 0 {
 			continue
 		}
-		if target, err := f.root.Stat(path.Join(rel, info.Name())); err == nil {
-			infos[i] = named{target, info.Name()}
+		target, err := f.root.Stat(path.Join(rel, info.Name()))
+		if err != nil {
+			target = info
 		}
+		infos[i] = named{target, info.Name()}
 	}
 	return infos, nil
 }
 
-// named is a file's information under another name.
+// named is a file's information under the name of the link to it.
 type named struct {
 	os.FileInfo
 	name string
@@ -222,6 +253,9 @@ type named struct {
 
 // Name implements [os.FileInfo].
 func (n named) Name() string { return n.name }
+
+// Mode implements [os.FileInfo].
+func (n named) Mode() os.FileMode { return n.FileInfo.Mode() &^ fs.ModeSymlink }
 
 // Mkdir implements afero.Fs.
 func (f *files) Mkdir(name string, _ os.FileMode) error {
@@ -320,8 +354,8 @@ func (f *files) Site(param string) *ftpserver.AnswerCommand {
 	case "CHMOD":
 		digits, name, _ := strings.Cut(rest, " ")
 		mode, err := strconv.ParseUint(digits, 8, 32)
-		if err != nil || name == "" {
-			return &ftpserver.AnswerCommand{Code: ftpserver.StatusSyntaxErrorParameters, Message: "SITE CHMOD OCTAL-MODE NAME is expected."}
+		if err != nil || name == "" || mode > 0o777 {
+			return &ftpserver.AnswerCommand{Code: ftpserver.StatusSyntaxErrorParameters, Message: "SITE CHMOD MODE NAME is expected, with a mode of 000 to 777."}
 		}
 		if err := f.Chmod(name, os.FileMode(mode)); err != nil {
 			return &ftpserver.AnswerCommand{Code: ftpserver.StatusActionNotTaken, Message: "Mode not changed: " + err.Error()}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,7 +124,7 @@ func newFixtureOn(t *testing.T, addr string, change ...func(*ftps.Options)) *fix
 	f := &fixture{T: t, authority: &authority{t: t, home: home, may: policy.FullControl, left: make(chan error, 9)}, notes: &notes{}, log: &bytes.Buffer{}, addr: listener.Addr().String(), home: home}
 	o := ftps.Options{
 		Name: "main", Banner: "Sallyport", Listener: listener, Certificate: certificate, LoginTimeout: 30 * time.Second, IdleTimeout: time.Minute,
-		MaxConnections: 100, AtomicUpload: true, Private: private, Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
+		MaxConnections: 100, MaxPerSource: 50, Boot: "BOOT", AtomicUpload: true, Private: private, Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
 	}
 	for _, c := range change {
 		c(&o)
@@ -291,7 +292,9 @@ func TestPassWithoutUserOrTLSIsRefused(t *testing.T) {
 	c = f.secure()
 	c.cmd(530, "PASS canary-4711")
 	c = f.dial()
-	c.cmd(421, "USER alice")
+	if got := c.cmd(530, "USER alice"); !strings.Contains(got, "AUTH TLS") {
+		t.Errorf("got %q", got)
+	}
 	if tries := f.authority.seen(); len(tries) != 0 {
 		t.Errorf("the authority was asked: %+v", tries)
 	}
@@ -609,7 +612,8 @@ func TestSITE(t *testing.T) {
 	c.cmd(501, "SITE CHMOD rwx x")
 	c.cmd(504, "SITE")
 	c.cmd(214, "SITE HELP")
-	c.cmd(200, "SITE CHMOD 4755 x")
+	c.cmd(501, "SITE CHMOD 4755 x")
+	c.cmd(200, "SITE CHMOD 755 x")
 	if info, err := os.Stat(filepath.Join(f.home, "x")); err != nil || info.Mode() != 0o755 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
@@ -835,6 +839,15 @@ func TestPermissions(t *testing.T) {
 	if got := reader.fetch("RETR x"); got != "content" {
 		t.Errorf("reader: got %q", got)
 	}
+	for command, want := range map[string]int{"CWD sub": 250, "CWD /sub/deep": 550, "SIZE /sub/x": 550} { // no allow-traverse
+		if got := code(reader, command); got != want {
+			t.Errorf("reader: %s: %d, want %d", command, got, want)
+		}
+	}
+	f.authority.may = policy.Write
+	if got := code(f.login(), "SIZE x"); got != 550 {
+		t.Errorf("who may only write learns of files: %d", got)
+	}
 	f.authority.may = policy.Write | policy.Rename
 	dropbox := f.login()
 	for command, want := range map[string]int{"RETR x": 550, "LIST": 450, "DELE x": 550} {
@@ -850,6 +863,79 @@ func TestPermissions(t *testing.T) {
 	f.authority.may = 0
 	if got := code(f.login(), "SIZE x"); got != 550 {
 		t.Errorf("nothing: SIZE: %d", got)
+	}
+}
+
+func TestWildcards(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	c.cmd(257, "MKD sub")
+	for _, name := range []string{"a.txt", "b.txt", "c.bin", "sub/d.txt", "[x].txt"} {
+		c.store("STOR "+name, name)
+	}
+	if err := os.Symlink("/nowhere", filepath.Join(f.home, "dangling")); err != nil {
+		t.Fatal(err)
+	}
+	for command, want := range map[string]string{
+		"NLST *.txt": "[x].txt\r\na.txt\r\nb.txt\r\n", "NLST sub/*.txt": "sub/d.txt\r\n", "NLST *.none": "", "NLST [x].txt": "[x].txt\r\n", "NLST ../*.bin": "c.bin\r\n",
+	} {
+		lines := strings.SplitAfter(c.fetch(command), "\n")
+		slices.Sort(lines)
+		if got := strings.Join(lines, ""); got != want {
+			t.Errorf("%s: got %q, want %q", command, got, want)
+		}
+	}
+	if list := c.fetch("LIST"); !strings.Contains(list, "-rwxrwxrwx 1 ftp ftp") || !strings.Contains(list, "dangling") {
+		t.Errorf("LIST: %s", list)
+	}
+}
+
+// Two services on one home: a login on one must not sweep what goes up on the other.
+func TestServicesShareUnfinishedUploads(t *testing.T) {
+	f, other := newFixture(t), newFixture(t)
+	other.authority.home = f.home
+	c := f.login()
+	conn := c.data("STOR x")
+	if _, err := io.WriteString(conn, "content"); err != nil {
+		t.Fatal(err)
+	}
+	other.login()
+	_ = conn.Close()
+	c.expect(226)
+	if f.file("x") != "content" {
+		t.Error("swept away")
+	}
+}
+
+func TestTooManyConnectionsOfOneSource(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.MaxPerSource = 1 })
+	f.dial()
+	from := func(ip string) string {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+		raw, err := dialer.Dial("tcp", f.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = raw.Close() }()
+		line, _ := textproto.NewConn(raw).ReadLine()
+		return line[:min(3, len(line))]
+	}
+	if got := from("127.0.0.1"); got != "421" {
+		t.Errorf("the same source: %s", got)
+	}
+	if got := from("127.0.0.2"); got != "220" {
+		t.Errorf("another source: %s", got)
+	}
+}
+
+// A single passive port serves a session for ever, failed transfers or not.
+func TestOnePassivePortIsEnough(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.PassiveFirst, o.PassiveLast = 42311, 42311 })
+	c := f.login()
+	for range 3 {
+		c.epsv()
+		c.cmd(550, "RETR nothing")
+		c.store("STOR x", "content")
 	}
 }
 
@@ -916,7 +1002,10 @@ func TestShutdownLetsTransfersFinish(t *testing.T) {
 	defer cancel()
 	down := make(chan struct{})
 	go func() { f.service.Shutdown(ctx); close(down) }()
-	idle.gone()
+	idle.expect(421)
+	if _, err := idle.text.ReadLine(); !errors.Is(err, io.EOF) { // and TLS says goodbye
+		t.Errorf("got %v", err)
+	}
 	if _, err := net.Dial("tcp", f.addr); err == nil {
 		t.Error("a new connection was taken")
 	}

@@ -8,7 +8,6 @@ package ftps
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/auth"
+	"github.com/sallyport-ftps/sallyport/host/policy"
 )
 
 // Limits are the times that the configuration does not set.
@@ -60,9 +60,11 @@ type Options struct {
 	LoginTimeout   time.Duration
 	IdleTimeout    time.Duration
 	MaxConnections int
+	MaxPerSource   int // connections from one address (IPv6: one /64)
 	AtomicUpload   bool
 	MinFree        int64
 	Private        string // the folder that no home may hold or lie in
+	Boot           string // marks the unfinished uploads of this process, for all its services
 	Limits         Limits
 	Log            *slog.Logger
 }
@@ -84,11 +86,11 @@ type Service struct {
 	recorder  Recorder
 	tls       *tls.Config
 	ports     *portRing
-	boot      string    // marks this run's unfinished uploads
 	buffers   sync.Pool // of *[]byte, for transfers
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
+	sources  map[string]int // connections of each source
 	closing  bool
 	running  sync.WaitGroup
 }
@@ -101,9 +103,9 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 		recorder:  recorder,
 		tls:       &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{o.Certificate}},
 		ports:     newPortRing(o.PassiveFirst, o.PassiveLast),
-		boot:      rand.Text(),
 		buffers:   sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 		sessions:  map[*session]struct{}{},
+		sources:   map[string]int{},
 	}
 }
 
@@ -135,21 +137,31 @@ func (s *Service) Serve(ctx context.Context) error {
 func (s *Service) admit(sess *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing || len(s.sessions) >= s.options.MaxConnections {
+	source := policy.SourceKey(sess.peer.Addr())
+	if s.closing || len(s.sessions) >= s.options.MaxConnections || s.sources[source] >= s.options.MaxPerSource {
 		return false
 	}
 	s.sessions[sess] = struct{}{}
+	s.sources[source]++
 	s.running.Add(1)
 	return true
+}
+
+func (s *Service) dismiss(sess *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, sess)
+	source := policy.SourceKey(sess.peer.Addr())
+	if s.sources[source]--; s.sources[source] == 0 {
+		delete(s.sources, source)
+	}
 }
 
 // handle runs the library on one connection and returns when that is closed.
 func (s *Service) handle(ctx context.Context, sess *session) {
 	defer s.running.Done()
 	defer func() {
-		s.mu.Lock()
-		delete(s.sessions, sess)
-		s.mu.Unlock()
+		s.dismiss(sess)
 		sess.end()
 	}()
 	var conn net.Conn = sess.control
@@ -184,10 +196,13 @@ func (s *Service) Shutdown(ctx context.Context) {
 	_ = s.options.Listener.Close()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for {
+	for first := true; ; first = false {
 		left := s.endSessions(ctx.Err() != nil)
 		if left == 0 {
 			break
+		}
+		if first {
+			s.options.Log.Info("waiting for transfers", "service", s.options.Name, "sessions", left)
 		}
 		select {
 		case <-ticker.C:

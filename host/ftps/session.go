@@ -1,6 +1,8 @@
 package ftps
 
 import (
+	"crypto/tls"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -27,9 +29,9 @@ type session struct {
 	opened   time.Time
 	why      events.Reason // why it ended, the first that was noticed
 	passive  *passiveListener
-	transfer int    // data connections that are open
-	tls      string // version
-	unsaid   bool   // a transfer ended and its reply is not written yet
+	transfer int // data connections that are open
+	tls      *tls.Conn
+	unsaid   bool // a transfer ended and its reply is not written yet
 
 	filesUp, filesDown, received, sent atomic.Int64
 }
@@ -44,11 +46,11 @@ func newSession(s *Service, conn net.Conn) *session {
 }
 
 // open starts the session of an accepted login.
-func (sess *session) open(grant auth.Grant, files *files, tlsVersion string) {
+func (sess *session) open(grant auth.Grant, files *files) {
 	sess.mu.Lock()
 	sess.grant, sess.files, sess.opened = grant, files, time.Now()
 	sess.mu.Unlock()
-	sess.service.recorder.Note(&events.SessionOpened{Login: sess.login(), SessionID: sess.id, TLS: tlsVersion})
+	sess.service.recorder.Note(&events.SessionOpened{Login: sess.login(), SessionID: sess.id, TLS: sess.tlsVersion()})
 }
 
 // end closes what the session holds and sums it up, if anybody was logged in.
@@ -79,6 +81,10 @@ func (sess *session) login() events.Login {
 	return events.Login{LoginID: sess.grant.LoginID, Service: sess.service.options.Name, User: sess.grant.User, Peer: sess.peer.String()}
 }
 
+func (sess *session) tlsVersion() string {
+	return tls.VersionName(sess.tls.ConnectionState().Version)
+}
+
 func (sess *session) loggedIn() bool {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
@@ -97,6 +103,14 @@ func (sess *session) ended(why events.Reason) {
 // closeFor ends the session from outside.
 func (sess *session) closeFor(why events.Reason) {
 	sess.ended(why)
+	sess.mu.Lock()
+	secured := sess.tls
+	sess.mu.Unlock()
+	if secured != nil { // nobody else writes: the session is idle, or its time is up
+		_ = sess.control.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(secured, "421 The server is shutting down.\r\n")
+		_ = secured.Close()
+	}
 	_ = sess.control.Close()
 }
 

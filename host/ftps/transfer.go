@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path"
 	"strings"
@@ -17,7 +18,7 @@ import (
 
 const (
 	copyBuffer = 256 << 10
-	checkEvery = 64 << 20 // bytes between two looks at the free space
+	checkEvery = 1 << 20 // bytes between two looks at the free space
 )
 
 // GetHandle implements ftpserver.ClientDriverExtentionFileTransfer: RETR, STOR, APPE, and HASH.
@@ -109,7 +110,7 @@ func (f *files) uploadAside(rel string, replaced fs.FileInfo) (ftpserver.FileTra
 	if err := f.root.Mkdir(uploadDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, plain(err)
 	}
-	aside := path.Join(uploadDir, f.service.boot+"-"+rand.Text())
+	aside := path.Join(uploadDir, f.service.options.Boot+"-"+rand.Text())
 	file, err := f.root.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return nil, plain(err)
@@ -160,7 +161,7 @@ func (f *files) sweep() {
 		return
 	}
 	for _, name := range names {
-		if !strings.HasPrefix(name, f.service.boot+"-") {
+		if !strings.HasPrefix(name, f.service.options.Boot+"-") {
 			_ = f.root.Remove(path.Join(uploadDir, name))
 		}
 	}
@@ -176,6 +177,11 @@ type download struct {
 
 // Read implements [io.Reader]; the library reads so in ASCII mode and for HASH.
 func (d *download) Read(p []byte) (int, error) {
+	select {
+	case <-d.files.session.control.closed: // nobody waits for the HASH of a large file any more
+		return 0, net.ErrClosed
+	default:
+	}
 	n, err := d.File.Read(p)
 	d.count(int64(n))
 	return n, err

@@ -127,6 +127,7 @@ const socketTimeout = 2 * time.Second
 
 // prepare makes the services and opens the administration socket.
 func (r *running) prepare(pairs []*tls.Certificate) error {
+	boot := rand.Text()
 	for i, s := range r.config.Services {
 		if pairs[i] == nil {
 			pair, err := r.selfSigned()
@@ -138,7 +139,7 @@ func (r *running) prepare(pairs []*tls.Certificate) error {
 		r.services = append(r.services, ftps.New(ftps.Options{
 			Name: s.Name, Banner: "Sallyport FTPS", Listener: r.listeners[i], Implicit: s.Implicit, Certificate: *pairs[i],
 			PassiveFirst: s.PassiveFirst, PassiveLast: s.PassiveLast, Chain: r.chain(s.Authentications),
-			LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout, MaxConnections: s.MaxConnections,
+			LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout, MaxConnections: s.MaxConnections, MaxPerSource: s.MaxPerSource, Boot: boot,
 			AtomicUpload: s.AtomicUpload, MinFree: r.config.Server.MinFree, Private: r.data.private, Limits: ftps.DefaultLimits(), Log: r.log,
 		}, r.authority, r.bus))
 		r.log.Info("service listens", "service", s.Name, "address", r.listeners[i].Addr().String(), "tls", mode(s), "methods", strings.Join(s.Authentications, ","))
