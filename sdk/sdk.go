@@ -29,7 +29,7 @@ type Setting struct {
 	Name     string
 	Type     SettingType
 	Required bool
-	Secret   bool // masked in whatever the host shows
+	Secret   bool // masked in the plugin's log lines and crash messages
 }
 
 // SettingType is the kind of value that a setting takes.

@@ -19,6 +19,13 @@ type NewAccount struct {
 	Password string   `json:"password"`
 }
 
+// Account is an account with what the running server knows of it.
+type Account struct {
+	account.Account
+	// LockedUntil is set while too many wrong tries keep the account out.
+	LockedUntil *time.Time `json:"locked_until,omitempty"`
+}
+
 // NewPassword asks for another password.
 type NewPassword struct {
 	Password string `json:"password"`
@@ -60,6 +67,8 @@ type Step struct {
 	Verdict string        `json:"verdict"`
 	Reason  events.Reason `json:"reason,omitempty"`
 	Detail  string        `json:"detail,omitempty"`
+	Ignored []string      `json:"ignored,omitempty"` // fields that the plugin set and has no grant for
+	Log     []string      `json:"log,omitempty"`     // what the plugin logged
 	Took    Milliseconds  `json:"took_ms"`
 }
 

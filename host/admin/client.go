@@ -44,8 +44,8 @@ func (c *Client) SetPassword(ctx context.Context, name string, password secret.T
 }
 
 // Account returns one account.
-func (c *Client) Account(ctx context.Context, name string) (account.Account, error) {
-	return call[account.Account](ctx, c, http.MethodGet, "/v1/accounts/"+url.PathEscape(name), nil)
+func (c *Client) Account(ctx context.Context, name string) (Account, error) {
+	return call[Account](ctx, c, http.MethodGet, "/v1/accounts/"+url.PathEscape(name), nil)
 }
 
 // Accounts returns all accounts.

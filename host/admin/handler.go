@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -25,6 +26,14 @@ type Backend struct {
 	// CheckHome refuses a home folder for an account.
 	CheckHome func(home string) error
 	Server    Server
+	Locks     Locks // nil: none, since no server runs
+	Log       *slog.Logger
+}
+
+// Locks are the locks of accounts in the running server.
+type Locks interface {
+	Until(account string) (time.Time, bool)
+	Clear(account string)
 }
 
 // Logins tries logins.
@@ -146,15 +155,32 @@ func (h handler) addAccount(r *http.Request) (account.Account, error) {
 			return account.Account{}, fmt.Errorf("%w: home folder %w", account.ErrInvalid, err)
 		}
 	}
-	return h.Accounts.Add(r.Context(), account.Account{Name: n.Name, Groups: n.Groups, Email: n.Email, Home: n.Home}, secret.New(n.Password))
+	a, err := h.Accounts.Add(r.Context(), account.Account{Name: n.Name, Groups: n.Groups, Email: n.Email, Home: n.Home}, secret.New(n.Password))
+	return h.changed("added", a, err)
 }
 
-func (h handler) showAccount(r *http.Request) (account.Account, error) {
-	return h.Accounts.Get(r.Context(), r.PathValue("name"))
+// changed notes what an administrator did.
+func (h handler) changed(what string, a account.Account, err error) (account.Account, error) {
+	if err == nil && h.Log != nil {
+		h.Log.Info("account changed by the administrator", "account", a.Name, "change", what)
+	}
+	return a, err
+}
+
+func (h handler) showAccount(r *http.Request) (Account, error) {
+	a, err := h.Accounts.Get(r.Context(), r.PathValue("name"))
+	shown := Account{Account: a}
+	if err == nil && h.Locks != nil {
+		if until, locked := h.Locks.Until(a.Name); locked {
+			shown.LockedUntil = &until
+		}
+	}
+	return shown, err
 }
 
 func (h handler) removeAccount(r *http.Request) (account.Account, error) {
-	return h.Accounts.Remove(r.Context(), r.PathValue("name"))
+	a, err := h.Accounts.Remove(r.Context(), r.PathValue("name"))
+	return h.changed("removed", a, err)
 }
 
 func (h handler) setPassword(r *http.Request) (account.Account, error) {
@@ -162,12 +188,19 @@ func (h handler) setPassword(r *http.Request) (account.Account, error) {
 	if err != nil {
 		return account.Account{}, err
 	}
-	return h.Accounts.SetPassword(r.Context(), r.PathValue("name"), secret.New(n.Password))
+	a, err := h.Accounts.SetPassword(r.Context(), r.PathValue("name"), secret.New(n.Password))
+	return h.changed("password", a, err)
 }
 
+// setEnabled switches an account. Enabling lifts a lock too: the administrator wants it to log in.
 func (h handler) setEnabled(enabled bool) func(*http.Request) (account.Account, error) {
+	what := map[bool]string{true: "enabled", false: "disabled"}[enabled]
 	return func(r *http.Request) (account.Account, error) {
-		return h.Accounts.SetEnabled(r.Context(), r.PathValue("name"), enabled)
+		a, err := h.Accounts.SetEnabled(r.Context(), r.PathValue("name"), enabled)
+		if err == nil && enabled && h.Locks != nil {
+			h.Locks.Clear(a.Name)
+		}
+		return h.changed(what, a, err)
 	}
 }
 

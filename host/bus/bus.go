@@ -43,8 +43,11 @@ const (
 	activityBytes  = 256 << 20 // the same
 	maxEvent       = 64 << 10
 	maxSubscribers = 256
-	noteQueue      = 4096 // events that wait to be written; the oldest is dropped
+	maxSubjects    = 100     // subscriptions of one subscriber
+	maxPending     = 4 << 20 // bytes that a subscriber may lag behind; then it is disconnected
+	noteQueue      = 4096    // events that wait to be written; the oldest is dropped
 	startTimeout   = 10 * time.Second
+	closeTimeout   = 5 * time.Second // for what is still to be written at the end
 )
 
 // Everything is published below ingest, stored under the event's own subject, and only then
@@ -73,11 +76,12 @@ type Bus struct {
 	conn    *nats.Conn
 	js      jetstream.JetStream
 
-	notes   chan events.Event
-	done    chan struct{} // closed when the notes are written
-	mu      sync.Mutex
-	closed  bool
-	dropped int64
+	notes       chan events.Event
+	stopWriting context.CancelFunc
+	done        chan struct{} // closed when the notes are written
+	mu          sync.Mutex
+	closed      bool
+	dropped     int64
 }
 
 // Open starts the server and makes the streams.
@@ -109,7 +113,9 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		b.stopServer()
 		return nil, err
 	}
-	go b.writeNotes(context.WithoutCancel(ctx))
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	b.stopWriting = stop
+	go b.writeNotes(writing)
 	return b, nil
 }
 
@@ -157,6 +163,8 @@ func serverOptions(o Options, reader string, own nkeys.KeyPair) (*server.Options
 		JetStreamMaxMemory:     16 << 20,
 		DisableJetStreamBanner: true,
 		MaxConn:                maxSubscribers,
+		MaxSubs:                maxSubjects,
+		MaxPending:             maxPending,
 		MaxPayload:             maxEvent,
 		MaxControlLine:         2048,
 		Nkeys: []*server.NkeyUser{
@@ -294,7 +302,10 @@ func (b *Bus) Close() {
 		return
 	}
 	close(b.notes)
+	late := time.AfterFunc(closeTimeout, b.stopWriting)
 	<-b.done
+	late.Stop()
+	b.stopWriting()
 	if b.dropped > 0 {
 		b.options.Log.Warn("events dropped because too many waited", "count", b.dropped)
 	}
@@ -316,8 +327,8 @@ func (l logger) Errorf(format string, v ...any) {
 	l.log.Error("event server", "msg", fmt.Sprintf(format, v...))
 }
 
-func (l logger) Warnf(format string, v ...any) {
-	l.log.Warn("event server", "msg", fmt.Sprintf(format, v...))
+func (l logger) Warnf(format string, v ...any) { // after a crash it repairs its index, and says so
+	l.log.Info("event server", "msg", fmt.Sprintf(format, v...))
 }
 
 func (l logger) Fatalf(format string, v ...any) { l.Errorf(format, v...) }

@@ -35,7 +35,7 @@ func (l logins) TryLogin(ctx context.Context, user string, password secret.Text,
 	}
 	for _, t := range out.Trace {
 		result.Steps = append(result.Steps, admin.Step{
-			Method: t.Method, Factor: t.Factor, Verdict: t.Verdict, Reason: t.Reason, Detail: t.Detail, Took: admin.InMilliseconds(t.Duration),
+			Method: t.Method, Factor: t.Factor, Verdict: t.Verdict, Reason: t.Reason, Detail: t.Detail, Ignored: t.Ignored, Log: t.Log, Took: admin.InMilliseconds(t.Duration),
 		})
 	}
 	return result, nil

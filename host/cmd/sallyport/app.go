@@ -42,7 +42,7 @@ const (
 	everything          = withLogins | withListeners
 )
 
-// app is the wired program. Close undoes open in reverse.
+// app is the wired program.
 type app struct {
 	config    *config.Config
 	log       *slog.Logger
@@ -61,11 +61,9 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts) (
 	if a.data, err = openDataDir(c.Server.DataDir); err != nil {
 		return nil, err
 	}
-	a.closers = append(a.closers, a.data.close)
 	defer func() {
 		if err != nil {
-			a.close()
-			err = errors.Join(err, a.data.undo())
+			err = errors.Join(err, a.abandon())
 		}
 	}()
 	if need&withAccounts != 0 {
@@ -132,7 +130,20 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 	return nil
 }
 
+// close undoes open. The lock on the data folder goes last.
 func (a *app) close() {
+	a.closeParts()
+	a.data.close()
+}
+
+// abandon is close for a start that failed: nothing that it made stays, and only then the lock goes.
+func (a *app) abandon() error {
+	a.closeParts()
+	defer a.data.close()
+	return a.data.undo()
+}
+
+func (a *app) closeParts() {
 	for _, f := range slices.Backward(a.closers) {
 		f()
 	}
@@ -146,8 +157,9 @@ func (a *app) backend() admin.Backend {
 		Server:    admin.Server{Version: version(), Config: absolute(a.config.File)},
 		CheckHome: func(home string) error { return policy.HomeApart(home, a.data.private) },
 	}
+	b.Log = a.log
 	if a.authority != nil {
-		b.Logins, b.Methods = logins{a}, methodStates{a}
+		b.Logins, b.Methods, b.Locks = logins{a}, methodStates{a}, a.authority.Attempts
 	}
 	if a.bus != nil {
 		b.Events = follower{a}

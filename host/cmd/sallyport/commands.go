@@ -236,6 +236,9 @@ func (cmd accountShow) Run(ctx context.Context, c *cli, s streams) error {
 		return err
 	}
 	return cmd.print(s.out, a, func(w io.Writer) {
+		if a.LockedUntil != nil {
+			fmt.Fprintf(w, "locked until\t%s (sallyport account enable %s lifts it)\n", a.LockedUntil.Format(time.RFC3339), a.Name)
+		}
 		fmt.Fprintf(w, "name\t%s\nenabled\t%v\ngroups\t%s\nemail\t%s\nhome\t%s\ncreated\t%s\npassword changed\t%s\n", a.Name, a.Enabled,
 			strings.Join(a.Groups, ", "), orDash(a.Email), orText(a.Home, "the group's"), a.Created.Format(time.RFC3339), a.PasswordChanged.Format(time.RFC3339))
 	})
@@ -344,7 +347,14 @@ func explain(w io.Writer, r admin.LoginResult, running bool) {
 		if step.Factor {
 			name += " (second factor)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f ms\t%s\n", name, step.Verdict, orDash(string(step.Reason)), float64(step.Took), step.Detail)
+		detail := step.Detail
+		if len(step.Ignored) > 0 {
+			detail += "ignored without a grant: " + strings.Join(step.Ignored, ", ")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f ms\t%s\n", name, step.Verdict, orDash(string(step.Reason)), float64(step.Took), detail)
+		for _, line := range step.Log {
+			fmt.Fprintf(w, "  says: %q\n", line)
+		}
 	}
 	if r.Accepted {
 		fmt.Fprintf(w, "\naccepted by %s on service %s in %.1f ms\nuser\t%s\ngroups\t%s\nhome\t%s\npermissions\t%s\n", r.Method, r.Service, float64(r.Took),
@@ -357,6 +367,8 @@ func explain(w io.Writer, r admin.LoginResult, running bool) {
 	}
 	if !running {
 		fmt.Fprintln(w, "\n(no server runs here: lock-outs and stopped methods, which live in its memory, are not seen)")
+	} else if r.Accepted {
+		fmt.Fprintln(w, "\n(a client may still be refused for its address: after too many wrong tries it is banned for a while)")
 	}
 }
 
@@ -429,27 +441,31 @@ type eventsCommand struct {
 }
 
 type eventsTail struct {
-	Since    time.Duration `help:"Begin with the stored events of so long ago, such as 10m." placeholder:"10m"`
-	NoFollow bool          `help:"End after the stored events."`
-	JSON     bool          `help:"Print one CloudEvents JSON object a line." name:"json"`
+	Since    string `help:"Begin with the stored events of so long ago, such as 10m or 7d." placeholder:"10m"`
+	NoFollow bool   `help:"End after the stored events."`
+	JSON     bool   `help:"Print one CloudEvents JSON object a line." name:"json"`
 }
 
 // Run implements the command.
 func (cmd eventsTail) Run(ctx context.Context, c *cli, s streams) error {
+	var since time.Time
+	if cmd.Since != "" {
+		back, err := config.ParseDuration(cmd.Since)
+		if err != nil || back <= 0 {
+			return fmt.Errorf(`--since %q: a duration is expected, such as "10m", "12h" or "7d"`, cmd.Since)
+		}
+		since = time.Now().Add(-back)
+	}
 	client, running, closing, err := connect(ctx, c, withEvents)
 	if err != nil {
 		return err
 	}
 	defer closing()
-	var since time.Time
-	if cmd.Since > 0 {
-		since = time.Now().Add(-cmd.Since)
-	}
 	if !running && !cmd.NoFollow {
 		_, _ = fmt.Fprintln(s.err, "sallyport: no server runs here, so only stored events are shown")
-		if since.IsZero() {
-			return errors.New("nothing to show: say how far back with --since")
-		}
+	}
+	if (!running || cmd.NoFollow) && since.IsZero() {
+		return errors.New("nothing to show: say how far back with --since")
 	}
 	live := running && !cmd.NoFollow
 	err = client.Follow(ctx, since, live, func(e events.Event) error {

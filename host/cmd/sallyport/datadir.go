@@ -53,6 +53,10 @@ func openDataDir(path string) (*dataDir, error) {
 		_ = d.lock.Close()
 		return nil, fmt.Errorf("data folder %s is %w", path, err)
 	}
+	if now, err := os.Stat(d.file(lockFile)); err != nil || !same(d.lock, now) { // its owner removed the folder meanwhile
+		_ = d.lock.Close()
+		return openDataDir(path)
+	}
 	_ = d.lock.Truncate(0)
 	_, _ = d.lock.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0) // for the other's message only
 	return d, nil
@@ -102,6 +106,11 @@ func (d *dataDir) undo() error {
 }
 
 func (d *dataDir) close() { _ = d.lock.Close() }
+
+func same(file *os.File, info fs.FileInfo) bool {
+	own, err := file.Stat()
+	return err == nil && os.SameFile(own, info)
+}
 
 func takeLock(file *os.File) error {
 	err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)

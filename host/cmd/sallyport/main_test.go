@@ -50,7 +50,8 @@ func TestScripts(t *testing.T) {
 			"snapshot":  scriptSnapshot,
 			"unchanged": scriptUnchanged,
 			"truncate":  scriptTruncate,
-			"terminate": scriptTerminate,
+			"terminate": scriptSignal(syscall.SIGTERM),
+			"hangup":    scriptSignal(syscall.SIGHUP),
 		},
 	})
 }
@@ -67,11 +68,13 @@ func scriptReady(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("no server on %s", args[0])
 }
 
-// scriptTerminate sends SIGTERM to the server of a data folder; testscript's kill knows no such signal.
-func scriptTerminate(ts *testscript.TestScript, _ bool, args []string) {
-	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(filepath.Join(args[0], "private", "lock"))))
-	ts.Check(err)
-	ts.Check(syscall.Kill(pid, syscall.SIGTERM))
+// scriptSignal sends a signal to the server of a data folder; testscript's kill knows few.
+func scriptSignal(signal syscall.Signal) func(ts *testscript.TestScript, _ bool, args []string) {
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(filepath.Join(args[0], "private", "lock"))))
+		ts.Check(err)
+		ts.Check(syscall.Kill(pid, signal))
+	}
 }
 
 // scriptSnapshot and scriptUnchanged compare a folder with itself: names, modes and contents. The

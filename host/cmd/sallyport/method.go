@@ -140,6 +140,16 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 		Verify:       check.verify,
 		Log:          m.log.With("login", a.ID),
 	}
+	said := &lines{Handler: call.Log.Handler()}
+	if a.Trial {
+		call.Log = slog.New(said)
+	}
+	answer := m.ask(ctx, call, check)
+	answer.Log = said.all
+	return answer
+}
+
+func (m *method) ask(ctx context.Context, call sandbox.Call, check *accountCheck) auth.Answer {
 	result, err := m.plugin.Run(ctx, call)
 	if err != nil {
 		return auth.Answer{Verdict: auth.Failed, Reason: failure(errors.Join(check.err, err)), Detail: detail(check.err, err)}
@@ -154,6 +164,29 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 	case sdk.Fail:
 	}
 	return auth.Answer{}
+}
+
+// lines keeps what a plugin logs, for whoever tries a login, and passes it on.
+type lines struct {
+	slog.Handler
+	all []string
+}
+
+// Enabled implements slog.Handler.
+func (*lines) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle implements slog.Handler.
+func (l *lines) Handle(ctx context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "line" {
+			l.all = append(l.all, a.Value.String())
+		}
+		return true
+	})
+	if !l.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return l.Handler.Handle(ctx, r)
 }
 
 func clientIP(a auth.Attempt) string {
@@ -219,14 +252,9 @@ func (m *method) accepted(result sandbox.Result, check *accountCheck) auth.Answe
 		return auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Permissions: policy.FullControl}}
 	}
 	answer := auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{Permissions: policy.FullControl, Email: result.Fields["account.email"]}}
-	if text := result.Fields["account.groups"]; text != "" {
-		for _, group := range words(text) {
-			if slices.Contains(m.config.Groups, group) {
-				answer.Grant.Groups = append(answer.Grant.Groups, group)
-			} else {
-				answer.Ignored = append(answer.Ignored, "account.groups")
-			}
-		}
+	if answer.Grant.Groups = m.groups(result.Fields["account.groups"]); len(answer.Grant.Groups) == 0 {
+		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: fmt.Sprintf(
+			"accepted a user who has no account here, and none of the groups %q is granted: grant { groups = [...] } decides where such users may go", words(result.Fields["account.groups"]))}
 	}
 	if home := result.Fields["account.home"]; home != "" {
 		if below(home, m.config.HomeUnder) {
@@ -243,6 +271,20 @@ func (m *method) accepted(result sandbox.Result, check *accountCheck) auth.Answe
 		answer.Grant.Permissions = permissions // only narrows: the group's are intersected with it
 	}
 	return answer
+}
+
+// groups are those that the plugin named and may; if it named none, the first that it may.
+func (m *method) groups(named string) []string {
+	if named == "" {
+		return m.config.Groups[:min(1, len(m.config.Groups))]
+	}
+	var granted []string
+	for _, group := range words(named) {
+		if slices.Contains(m.config.Groups, group) {
+			granted = append(granted, group)
+		}
+	}
+	return granted
 }
 
 // below reports whether home is a clean path strictly below the granted folder.

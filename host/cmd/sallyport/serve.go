@@ -12,9 +12,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
@@ -78,6 +80,7 @@ type running struct {
 	listeners   []net.Listener
 	certificate string // file of the self-signed one; empty: none is used
 	socket      *http.Server
+	calls       sync.WaitGroup // on the socket
 }
 
 // serve runs the server until the context ends, then lets transfers finish. Whatever can be
@@ -104,10 +107,18 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 	if r.app, err = open(ctx, conf, log, everything); err != nil {
 		return err
 	}
-	defer r.close()
 	if err := r.prepare(pairs); err != nil {
-		return errors.Join(err, r.data.undo())
+		return errors.Join(err, r.abandon())
 	}
+	defer r.close()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	go func() {
+		for range hangups {
+			log.Warn("SIGHUP changes nothing: restart to use another configuration or certificate")
+		}
+	}()
 	if err := r.bus.Store(ctx, r.started()); err != nil {
 		return fmt.Errorf("the first event can't be stored: %w", err)
 	}
@@ -148,7 +159,12 @@ func (r *running) prepare(pairs []*tls.Certificate) error {
 	if err != nil {
 		return err
 	}
-	r.socket = &http.Server{Handler: admin.Handler(r.backend()), ReadHeaderTimeout: 10 * time.Second}
+	api := admin.Handler(r.backend())
+	r.socket = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		r.calls.Add(1)
+		defer r.calls.Done()
+		api.ServeHTTP(w, q)
+	})}
 	go func() { _ = r.socket.Serve(socket) }()
 	return nil
 }
@@ -200,8 +216,9 @@ func (r *running) run(ctx context.Context) {
 	limit, cancel = context.WithTimeout(context.WithoutCancel(ctx), socketTimeout)
 	defer cancel()
 	if err := r.socket.Shutdown(limit); err != nil { // who follows events has a moment to get the last one
-		_ = r.socket.Close()
+		_ = r.socket.Close() // ends the contexts of the calls
 	}
+	r.calls.Wait()
 }
 
 // demo makes the account "demo", or gives it a new password, and prints lines to try.
