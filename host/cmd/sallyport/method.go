@@ -252,9 +252,9 @@ func (m *method) accepted(result sandbox.Result, check *accountCheck) auth.Answe
 		return auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Permissions: policy.FullControl}}
 	}
 	answer := auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{Permissions: policy.FullControl, Email: result.Fields["account.email"]}}
-	if answer.Grant.Groups = m.groups(result.Fields["account.groups"]); len(answer.Grant.Groups) == 0 {
-		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: fmt.Sprintf(
-			"accepted a user who has no account here, and none of the groups %q is granted: grant { groups = [...] } decides where such users may go", words(result.Fields["account.groups"]))}
+	answer.Grant.Groups = m.groups(result.Fields["account.groups"])
+	if len(answer.Grant.Groups) == 0 && result.Fields["account.groups"] != "" {
+		answer.Ignored = append(answer.Ignored, "account.groups")
 	}
 	if home := result.Fields["account.home"]; home != "" {
 		if below(home, m.config.HomeUnder) {
@@ -299,10 +299,11 @@ func words(text string) []string {
 // homes fills in what the group of a login says.
 type homes struct{ config *config.Config }
 
-// Complete implements auth.Homes.
+// Complete implements auth.Homes. Whom no account and no granted group says where to go is refused:
+// the alice of a plugin is not the local one.
 func (h homes) Complete(g auth.Grant) (auth.Grant, error) {
 	if len(g.Groups) == 0 {
-		g.Groups = []string{"default"}
+		return g, fmt.Errorf("method %s accepted a user who has no account here, and may put nobody into a group: grant { groups = [...] } decides where such users go", g.Method)
 	}
 	group, ok := h.config.Group(g.Groups[0])
 	if !ok {
