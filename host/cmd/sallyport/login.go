@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sallyport-ftps/sallyport/host/admin"
+)
+
+type loginCommand struct {
+	User    string `help:"User name." required:"" placeholder:"U"`
+	Service string `help:"Service (default: the first in the configuration)." placeholder:"S"`
+	passwordFlag
+	output
+}
+
+// Run implements the command.
+func (cmd loginCommand) Run(ctx context.Context, c *cli, s streams) error {
+	password, err := cmd.read(s, false)
+	if err != nil {
+		return err
+	}
+	client, running, closing, err := connect(ctx, c, withLogins)
+	if err != nil {
+		return err
+	}
+	defer closing()
+	result, err := client.TryLogin(ctx, cmd.User, password, cmd.Service)
+	if err != nil {
+		return err
+	}
+	err = cmd.print(s.out, result, func(w io.Writer) { explain(w, result, running) })
+	if err == nil && !result.Accepted {
+		return errSilent
+	}
+	return err
+}
+
+func explain(w io.Writer, r admin.LoginResult, running bool) {
+	fmt.Fprintln(w, "METHOD\tVERDICT\tREASON\tTIME\tDETAIL")
+	for _, step := range r.Steps {
+		name := step.Method
+		if step.Factor {
+			name += " (second factor)"
+		}
+		detail := step.Detail
+		if len(step.Ignored) > 0 {
+			detail += "ignored without a grant: " + strings.Join(step.Ignored, ", ")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f ms\t%s\n", name, step.Verdict, orDash(string(step.Reason)), float64(step.Took), detail)
+		for _, line := range step.Log {
+			fmt.Fprintf(w, "  says: %q\n", line)
+		}
+	}
+	if r.Accepted {
+		fmt.Fprintf(w, "\naccepted by %s on service %s in %.1f ms\nuser\t%s\ngroups\t%s\nhome\t%s\npermissions\t%s\n", r.Method, r.Service, float64(r.Took),
+			r.User, strings.Join(r.Groups, ", "), r.Home, strings.Join(r.Permissions, ", "))
+	} else {
+		fmt.Fprintf(w, "\nrefused on service %s: %s\n", r.Service, r.Reason)
+		if r.Detail != "" {
+			fmt.Fprintln(w, r.Detail)
+		}
+	}
+	if !running {
+		fmt.Fprintln(w, "\n(no server runs here: lock-outs and stopped methods, which live in its memory, are not seen)")
+	} else if r.Accepted {
+		fmt.Fprintln(w, "\n(a client may still be refused for its address: after too many wrong tries it is banned for a while)")
+	}
+}
