@@ -222,7 +222,7 @@ func (s *Service) endSessions(all bool) int {
 			left++
 			continue
 		}
-		sess.closeFor(events.ServerShutdown)
+		go sess.closeFor(events.ServerShutdown) // a client that does not read must not hold up the others
 	}
 	return left
 }

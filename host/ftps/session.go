@@ -22,6 +22,7 @@ type session struct {
 	peer     netip.AddrPort
 	control  *control
 	listener *oneListener
+	closing  sync.Once
 
 	mu       sync.Mutex
 	grant    auth.Grant // of the login; LoginID is empty before
@@ -100,8 +101,10 @@ func (sess *session) ended(why events.Reason) {
 	}
 }
 
-// closeFor ends the session from outside.
-func (sess *session) closeFor(why events.Reason) {
+// closeFor ends the session from outside, once.
+func (sess *session) closeFor(why events.Reason) { sess.closing.Do(func() { sess.sayGoodbye(why) }) }
+
+func (sess *session) sayGoodbye(why events.Reason) {
 	sess.ended(why)
 	sess.mu.Lock()
 	secured := sess.tls
