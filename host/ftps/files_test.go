@@ -1,0 +1,367 @@
+package ftps_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sallyport-ftps/sallyport/host/ftps"
+	"github.com/sallyport-ftps/sallyport/host/policy"
+)
+
+func TestNobodyGetsOut(t *testing.T) {
+	f := newFixture(t)
+	outside := t.TempDir()
+	secret := filepath.Join(outside, "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := f.login()
+	c.cmd(257, "MKD inside")
+	for name, target := range map[string]string{
+		"abs": secret, "absdir": outside, "rel": "../../../../../../.." + secret, "up": "..", "loop": "loop", "inner": "inside",
+	} {
+		if err := os.Symlink(target, filepath.Join(f.home, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"abs", "rel", "absdir/secret", "up/private/key", "loop", "../secret", "../../../../etc/passwd", "/../etc/passwd", "/etc/passwd", "inside/../../home/../private/key", "..", "....//etc/passwd"} {
+		for _, command := range []string{"SIZE", "MDTM", "DELE", "RMD", "RNFR", "HASH", "XSHA256"} {
+			if path == ".." && command != "SIZE" && command != "HASH" && command != "DELE" && command != "RMD" {
+				continue // the root itself
+			}
+			if (path == "abs" || path == "rel" || path == "loop") && command == "DELE" {
+				continue // a link may be removed; what it leads to stays
+			}
+			if err := c.text.PrintfLine("%s %s", command, path); err != nil {
+				t.Fatal(err)
+			}
+			if code, message, _ := c.text.ReadResponse(0); code < 500 {
+				t.Errorf("%s %s: %d %s", command, path, code, message)
+			}
+		}
+		c.epsv()
+		c.cmd(550, "RETR %s", path)
+		if path == "../secret" { // is /secret, and may be stored
+			continue
+		}
+		c.epsv()
+		if err := c.text.PrintfLine("STOR %s", path); err != nil {
+			t.Fatal(err)
+		}
+		if code, message, _ := c.text.ReadResponse(0); code < 500 {
+			t.Fatalf("STOR %s: %d %s", path, code, message)
+		}
+	}
+	for _, path := range []string{"abs", "absdir", "up", "rel", "absdir/.."} {
+		if err := c.text.PrintfLine("CWD %s", path); err != nil {
+			t.Fatal(err)
+		}
+		if code, message, _ := c.text.ReadResponse(0); code < 500 && !strings.HasSuffix(message, "on /") {
+			t.Errorf("CWD %s: %d %s", path, code, message)
+		}
+	}
+	c.cmd(250, "CWD /inner") // a link that stays inside is fine
+	if got, err := os.ReadFile(secret); err != nil || string(got) != "secret" {
+		t.Errorf("outside: %q, %v", got, err)
+	}
+	if entries, _ := os.ReadDir(outside); len(entries) != 1 {
+		t.Errorf("outside: %v", entries)
+	}
+}
+
+func TestPrivateDataIsNoHome(t *testing.T) {
+	f := newFixture(t)
+	private := filepath.Join(filepath.Dir(f.home), "private")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(private, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, home := range []string{private, filepath.Dir(private), filepath.Join(private, "sub"), link, filepath.Join(link, "sub"), "/"} {
+		f.authority.home = home
+		c := f.secure()
+		c.cmd(331, "USER alice")
+		c.cmd(530, "PASS canary-4711")
+	}
+}
+
+func TestTheReservedFolderIsHidden(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	c.store("STOR x", "content")
+	c.cmd(550, "CWD .sallyport-uploads")
+	c.cmd(550, "RMD .sallyport-uploads")
+	c.cmd(550, "MKD .sallyport-uploads/x")
+	c.cmd(350, "RNFR x")
+	c.cmd(550, "RNTO .sallyport-uploads/x")
+	if list := c.fetch("LIST -a"); strings.Contains(list, "sallyport") {
+		t.Errorf("listed: %s", list)
+	}
+}
+
+func TestLeftoversOfACrashAreSwept(t *testing.T) {
+	f := newFixture(t)
+	aside := filepath.Join(f.home, ".sallyport-uploads")
+	if err := os.MkdirAll(aside, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(aside, "OLDBOOT-X"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := f.login()
+	f.nothingAside()
+	conn := c.data("STOR x") // another login must not sweep what is under way
+	f.login()
+	if _, err := io.WriteString(conn, "content"); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	c.expect(226)
+	if f.file("x") != "content" {
+		t.Error("swept away")
+	}
+}
+
+func TestResume(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	c.store("STOR x", "0123456789")
+	c.cmd(350, "REST 4")
+	if got := c.fetch("RETR x"); got != "456789" {
+		t.Errorf("download: got %q", got)
+	}
+	c.cmd(350, "REST 4")
+	c.store("STOR x", "ab")
+	if got := f.file("x"); got != "0123ab" {
+		t.Errorf("upload: got %q", got)
+	}
+	c.store("APPE x", "cd")
+	c.store("APPE new", "ef")
+	if f.file("x") != "0123abcd" || f.file("new") != "ef" {
+		t.Errorf("append: got %q %q", f.file("x"), f.file("new"))
+	}
+	for _, command := range []string{"RETR", "STOR"} { // no holes
+		c.cmd(350, "REST 1000")
+		c.epsv()
+		c.cmd(550, "%s x", command)
+	}
+	c.cmd(350, "REST -5")
+	c.epsv()
+	c.cmd(550, "RETR x")
+}
+
+func TestNotAtomicWhenSwitchedOff(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.AtomicUpload = false })
+	c := f.login()
+	conn := c.data("STOR x")
+	if _, err := io.WriteString(conn, strings.Repeat("x", 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { info, err := os.Stat(filepath.Join(f.home, "x")); return err == nil && info.Size() > 0 })
+	_ = conn.Close()
+	c.expect(226)
+}
+
+func TestUploadKeepsTheModeOfWhatItReplaces(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	c.store("STOR x", "old")
+	c.cmd(200, "SITE CHMOD 600 x")
+	c.store("STOR x", "new")
+	if info, err := os.Stat(filepath.Join(f.home, "x")); err != nil || info.Mode().Perm() != 0o600 || f.file("x") != "new" {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+func TestUploadBelowMinFreeIsRefused(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.MinFree = 1 << 60 })
+	c := f.login()
+	c.epsv()
+	c.cmd(552, "STOR x")
+}
+
+func TestHashIsOfTheFileInTheWorkingFolder(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	c.cmd(257, "MKD sub")
+	c.store("STOR x", "a longer file of the same name")
+	c.cmd(250, "CWD sub")
+	c.store("STOR x", "abc")
+	const want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+	if got := c.cmd(213, "HASH x"); !strings.Contains(got, want) || !strings.Contains(got, "0-3") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestPermissions(t *testing.T) {
+	f := newFixture(t)
+	full := f.login()
+	full.store("STOR x", "content")
+	full.cmd(257, "MKD sub")
+	code := func(c *client, command string) int {
+		t.Helper()
+		if strings.HasPrefix(command, "STOR") || strings.HasPrefix(command, "RETR") || strings.HasPrefix(command, "LIST") || strings.HasPrefix(command, "APPE") {
+			c.epsv()
+		}
+		if err := c.text.PrintfLine("%s", command); err != nil {
+			t.Fatal(err)
+		}
+		code, _, err := c.text.ReadResponse(0)
+		var protocol *textproto.Error
+		if err != nil && !errors.As(err, &protocol) {
+			t.Fatal(err)
+		}
+		return code
+	}
+	f.authority.may = policy.Read | policy.List
+	reader := f.login()
+	for command, want := range map[string]int{
+		"STOR y": 550, "APPE x": 550, "DELE x": 550, "RMD sub": 550, "MKD z": 550, "RNTO z": 503, "SITE CHMOD 600 x": 550, "MFMT 20200101000000 x": 550, "SIZE x": 213,
+	} {
+		if got := code(reader, command); got != want {
+			t.Errorf("reader: %s: %d, want %d", command, got, want)
+		}
+	}
+	reader.cmd(350, "RNFR x")
+	reader.cmd(550, "RNTO y")
+	if got := reader.fetch("RETR x"); got != "content" {
+		t.Errorf("reader: got %q", got)
+	}
+	for command, want := range map[string]int{"CWD sub": 250, "CWD /sub/deep": 550, "SIZE /sub/x": 550} { // no allow-traverse
+		if got := code(reader, command); got != want {
+			t.Errorf("reader: %s: %d, want %d", command, got, want)
+		}
+	}
+	f.authority.may = policy.Write
+	if got := code(f.login(), "SIZE x"); got != 550 {
+		t.Errorf("who may only write learns of files: %d", got)
+	}
+	f.authority.may = policy.Write | policy.Rename
+	dropbox := f.login()
+	for command, want := range map[string]int{"RETR x": 550, "LIST": 450, "DELE x": 550} {
+		if got := code(dropbox, command); got != want {
+			t.Errorf("dropbox: %s: %d, want %d", command, got, want)
+		}
+	}
+	dropbox.store("STOR y", "new")
+	dropbox.cmd(350, "RNFR y")
+	dropbox.cmd(550, "RNTO x") // that would delete x
+	dropbox.cmd(350, "RNFR y")
+	dropbox.cmd(250, "RNTO z")
+	f.authority.may = 0
+	if got := code(f.login(), "SIZE x"); got != 550 {
+		t.Errorf("nothing: SIZE: %d", got)
+	}
+}
+
+func TestWildcards(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	c.cmd(257, "MKD sub")
+	for _, name := range []string{"a.txt", "b.txt", "c.bin", "sub/d.txt", "[x].txt"} {
+		c.store("STOR "+name, name)
+	}
+	if err := os.Symlink("/nowhere", filepath.Join(f.home, "dangling")); err != nil {
+		t.Fatal(err)
+	}
+	for command, want := range map[string]string{
+		"NLST *.txt": "[x].txt\r\na.txt\r\nb.txt\r\n", "NLST sub/*.txt": "sub/d.txt\r\n", "NLST *.none": "", "NLST [x].txt": "[x].txt\r\n", "NLST ../*.bin": "c.bin\r\n",
+	} {
+		lines := strings.SplitAfter(c.fetch(command), "\n")
+		slices.Sort(lines)
+		if got := strings.Join(lines, ""); got != want {
+			t.Errorf("%s: got %q, want %q", command, got, want)
+		}
+	}
+	if list := c.fetch("LIST"); !strings.Contains(list, "-rwxrwxrwx 1 ftp ftp") || !strings.Contains(list, "dangling") {
+		t.Errorf("LIST: %s", list)
+	}
+}
+
+// Two services on one home: a login on one must not sweep what goes up on the other.
+func TestServicesShareUnfinishedUploads(t *testing.T) {
+	f, other := newFixture(t), newFixture(t)
+	other.authority.home = f.home
+	c := f.login()
+	conn := c.data("STOR x")
+	if _, err := io.WriteString(conn, "content"); err != nil {
+		t.Fatal(err)
+	}
+	other.login()
+	_ = conn.Close()
+	c.expect(226)
+	if f.file("x") != "content" {
+		t.Error("swept away")
+	}
+}
+
+func TestTooManyConnectionsOfOneSource(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.MaxPerSource = 1 })
+	f.dial()
+	from := func(ip string) string {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+		raw, err := dialer.Dial("tcp", f.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = raw.Close() }()
+		line, _ := textproto.NewConn(raw).ReadLine()
+		return line[:min(3, len(line))]
+	}
+	if got := from("127.0.0.1"); got != "421" {
+		t.Errorf("the same source: %s", got)
+	}
+	if got := from("127.0.0.2"); got != "220" {
+		t.Errorf("another source: %s", got)
+	}
+}
+
+// A single passive port serves a session for ever, failed transfers or not.
+func TestOnePassivePortIsEnough(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.PassiveFirst, o.PassiveLast = 42311, 42311 })
+	c := f.login()
+	for range 3 {
+		c.epsv()
+		c.cmd(550, "RETR nothing")
+		c.store("STOR x", "content")
+	}
+}
+
+func TestErrorsShowNoPathsOfTheServer(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	for _, command := range []string{"SIZE nope", "CWD nope", "DELE nope", "RMD nope", "RNFR nope", "MDTM nope", "MKD a/b/c", "HASH nope"} {
+		if err := c.text.PrintfLine("%s", command); err != nil {
+			t.Fatal(err)
+		}
+		_, message, _ := c.text.ReadResponse(0)
+		if strings.Contains(message, filepath.Dir(f.home)) || strings.Contains(message, "openat") || strings.Contains(message, "statat") {
+			t.Errorf("%s: %s", command, message)
+		}
+	}
+}
+
+func TestOddNames(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	for _, name := range []string{" leading", "trailing ", "two  blanks", "日本語.txt", "имя", "quote\"s", "-la", "ünï", strings.Repeat("n", 255), "%s%n", "a'b;c&d"} {
+		c.store("STOR "+name, name)
+		if got := c.fetch("RETR " + name); got != name {
+			t.Errorf("%q: got %q", name, got)
+		}
+		if !strings.Contains(c.fetch("MLSD"), "; "+name+"\r\n") {
+			t.Errorf("%q is not listed", name)
+		}
+		c.cmd(250, "DELE %s", name)
+	}
+	c.epsv()
+	c.cmd(553, "STOR a\tb")
+	c.epsv()
+	c.cmd(550, "STOR %s", strings.Repeat("n", 256))
+}

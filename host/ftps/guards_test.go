@@ -1,0 +1,355 @@
+package ftps_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/ftps"
+)
+
+// Each of these fails without our guard: the library lets it through.
+
+func TestPassWithoutUserOrTLSIsRefused(t *testing.T) {
+	f := newFixture(t)
+	c := f.dial()
+	if got := c.cmd(530, "PASS canary-4711"); got != "Login refused." {
+		t.Errorf("got %q", got)
+	}
+	c.gone()
+	c = f.secure()
+	c.cmd(530, "PASS canary-4711")
+	c = f.dial()
+	if got := c.cmd(530, "USER alice"); !strings.Contains(got, "AUTH TLS") {
+		t.Errorf("got %q", got)
+	}
+	if tries := f.authority.seen(); len(tries) != 0 {
+		t.Errorf("the authority was asked: %+v", tries)
+	}
+}
+
+func TestPanicShowsNothing(t *testing.T) {
+	f := newFixture(t)
+	c := f.secure()
+	c.cmd(331, "USER panic")
+	if got := c.cmd(530, "PASS canary-4711"); got != "Login refused." {
+		t.Errorf("got %q", got)
+	}
+	if !strings.Contains(f.log.String(), "panicked") {
+		t.Error("not logged")
+	} // the fixture looks for the password in the log
+}
+
+func TestOneTextForEveryRefusal(t *testing.T) {
+	f := newFixture(t)
+	for _, user := range []string{"nobody", "two words", "*)(uid=*", strings.Repeat("x", 500)} {
+		c := f.secure()
+		c.cmd(331, "USER %s", user)
+		if got := c.cmd(530, "PASS canary-4711"); got != "Login refused." {
+			t.Errorf("%.20q: got %q", user, got)
+		}
+		c.gone()
+	}
+}
+
+func TestUserAfterLoginIsRefused(t *testing.T) {
+	c := newFixture(t).login()
+	c.cmd(530, "USER bob")
+	c.gone()
+}
+
+func TestPassAfterLoginIsRefused(t *testing.T) {
+	c := newFixture(t).login()
+	c.cmd(530, "PASS canary-4711")
+	c.gone()
+}
+
+func TestAuthOnlyTLSAndOnce(t *testing.T) {
+	f := newFixture(t)
+	c := f.dial()
+	for _, line := range []string{"AUTH KERBEROS_V4", "AUTH", "auth gssapi", "AUTH TLS extra"} {
+		c.cmd(504, "%s", line)
+	}
+	c.cmd(200, "NOOP") // the connection goes on
+	c = f.login()
+	c.cmd(550, "AUTH TLS")
+	c.cmd(257, "PWD")
+	implicit := newFixture(t, func(o *ftps.Options) { o.Implicit = true })
+	implicit.login().cmd(550, "AUTH TLS")
+}
+
+// STARTTLS injection: what is sent behind AUTH in clear text must not be run under TLS.
+func TestCommandsBehindAuthAreNotRun(t *testing.T) {
+	f := newFixture(t)
+	c := f.dial()
+	if err := c.text.PrintfLine("AUTH TLS\r\nUSER alice\r\nPASS canary-4711"); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(234)
+	conn := tls.Client(c.raw, clientTLS())
+	if err := conn.Handshake(); err == nil {
+		t.Error("the handshake went through")
+	}
+	if tries := f.authority.seen(); len(tries) != 0 {
+		t.Errorf("the authority was asked: %+v", tries)
+	}
+}
+
+func TestSilentClientsAreDisconnected(t *testing.T) {
+	short := func(o *ftps.Options) { o.IdleTimeout, o.LoginTimeout = 2*time.Second, time.Second }
+	c := newFixture(t, short).dial()
+	c.expect(421)
+	f := newFixture(t, func(o *ftps.Options) { o.Implicit, o.Limits.Handshake = true, 500*time.Millisecond })
+	raw, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := raw.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // the library sets no deadline there
+		t.Errorf("no handshake: %v", err)
+	}
+	_ = raw.Close()
+	f = newFixture(t, func(o *ftps.Options) { o.Limits.PreLogin = 500 * time.Millisecond })
+	c = f.secure() // and talks, but does not log in
+	for {
+		if err := c.text.PrintfLine("NOOP"); err != nil {
+			break
+		}
+		if _, err := c.text.ReadLine(); err != nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	f = newFixture(t, short)
+	c = f.login()
+	c.expect(421)
+	waitFor(t, func() bool { return len(f.notes.events()) == 2 })
+	if e := f.notes.events()[1].(*events.SessionClosed); e.Reason != events.IdleTimeout {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// The reply to PASS comes even when the login took longer than the idle time, which the library
+// counts from before PASS.
+func TestTheReplyToASlowLoginIsDelivered(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.IdleTimeout, o.Limits.PreLogin = time.Second, time.Second })
+	for user, code := range map[string]int{"slow": 230, "slow stranger": 530} {
+		c := f.secure()
+		c.cmd(331, "USER %s", user)
+		c.cmd(code, "PASS canary-4711")
+	}
+}
+
+// A data connection on which nothing moves is given up; the library would wait for ever.
+func TestStalledTransferIsGivenUp(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.Limits.DataIdle = 500 * time.Millisecond })
+	c := f.login()
+	conn := c.data("STOR x")
+	if _, err := io.WriteString(conn, "half"); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(550)
+	f.nothingAside()
+}
+
+func TestHangingUpEndsTheLogin(t *testing.T) {
+	f := newFixture(t)
+	c := f.secure()
+	c.cmd(331, "USER wait")
+	if err := c.text.PrintfLine("PASS canary-4711"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return len(f.authority.seen()) == 1 })
+	_ = c.raw.Close()
+	select {
+	case err := <-f.authority.left:
+		if err == nil || !strings.Contains(err.Error(), "hung up") {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("not noticed")
+	}
+}
+
+func TestActiveModeIsOff(t *testing.T) {
+	c := newFixture(t).login()
+	c.cmd(229, "EPSV")
+	c.cmd(421, "PORT 127,0,0,1,200,10")
+	c.cmd(421, "EPRT |1|127.0.0.1|50000|")
+}
+
+func TestPasvOnIPv6IsRefusedAndLeaksNoPort(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Fatalf("this test needs IPv6 on loopback: %v", err)
+	}
+	_ = l.Close()
+	f := newFixtureOn(t, "[::1]:0", func(o *ftps.Options) { o.PassiveFirst, o.PassiveLast = 42117, 42117 })
+	c := f.login()
+	for range 3 {
+		c.cmd(421, "PASV")
+	}
+	c.store("STOR x", "over IPv6")
+	if f.file("x") != "over IPv6" {
+		t.Error("not stored")
+	}
+}
+
+func TestPassiveFloodHoldsOnePort(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.PassiveFirst, o.PassiveLast = 42200, 42202 })
+	c := f.login()
+	for range 20 {
+		c.epsv()
+	}
+	c.store("STOR x", "content")
+	other := f.login()
+	other.store("STOR y", "content")
+}
+
+func TestPassiveListenerIsOnTheServicesAddressOnly(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	_, port, _ := net.SplitHostPort(c.epsv())
+	if conn, err := net.DialTimeout("tcp", "127.0.0.2:"+port, time.Second); err == nil {
+		_ = conn.Close()
+		t.Error("the passive port is open on another address")
+	}
+}
+
+// A connection from elsewhere neither takes nor spoils the transfer.
+func TestDataConnectionFromElsewhereIsDropped(t *testing.T) {
+	f := newFixtureOn(t, "127.0.0.1:0")
+	c := f.login()
+	addr := c.epsv()
+	stranger := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	foreign, err := stranger.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = foreign.Close() }()
+	if err := c.text.PrintfLine("STOR mine"); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.expect(150)
+	conn := tls.Client(raw, clientTLS())
+	if _, err := io.WriteString(conn, "content"); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	c.expect(226)
+	if f.file("mine") != "content" {
+		t.Error("not stored")
+	}
+}
+
+func TestBinaryIsTheDefault(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	c.store("STOR x", "a\r\nb\nc")
+	if got := f.file("x"); got != "a\r\nb\nc" {
+		t.Errorf("got %q", got)
+	}
+	c.cmd(200, "TYPE A")
+	c.store("STOR y", "a\r\nb\r\n"+strings.Repeat("long ", 100_000)+"\r\n")
+	if got := f.file("y"); !strings.HasPrefix(got, "a\nb\nlong ") || strings.Contains(got, "\r") || len(got) != 4+500_000+1 {
+		t.Errorf("ASCII mode: %d bytes", len(got))
+	}
+}
+
+func TestPROTPIsRequired(t *testing.T) {
+	f := newFixture(t)
+	c := f.secure()
+	c.cmd(331, "USER alice")
+	c.cmd(230, "PASS canary-4711")
+	c.cmd(229, "EPSV")
+	c.cmd(421, "STOR x")
+	c.cmd(200, "PROT C")
+	c.cmd(229, "EPSV")
+	c.cmd(421, "LIST")
+}
+
+// An upload that ends without TLS's close_notify is not complete: nothing of it stays.
+func TestCutUploadIsNotKept(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	c.store("STOR x", "old content")
+	conn := c.data("STOR x")
+	if _, err := io.WriteString(conn, "half of it"); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.NetConn().Close() // a bare FIN
+	c.expect(550)
+	if got := f.file("x"); got != "old content" {
+		t.Errorf("got %q", got)
+	}
+	f.nothingAside()
+}
+
+func (f *fixture) nothingAside() {
+	f.Helper()
+	if left, err := os.ReadDir(filepath.Join(f.home, ".sallyport-uploads")); err != nil || len(left) != 0 {
+		f.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestAbortedUploadIsNotKept(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	conn := c.data("STOR x")
+	if _, err := io.WriteString(conn, "half of it"); err != nil {
+		t.Fatal(err)
+	}
+	c.cmd(426, "ABOR")
+	c.expect(226)
+	_ = conn.Close()
+	waitFor(t, func() bool {
+		left, _ := os.ReadDir(filepath.Join(f.home, ".sallyport-uploads"))
+		return len(left) == 0
+	})
+	if _, err := os.Stat(filepath.Join(f.home, "x")); err == nil {
+		t.Error("half a file")
+	}
+}
+
+func TestLostClientLeavesNothing(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	conn := c.data("STOR x")
+	if _, err := io.WriteString(conn, "half of it"); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.NetConn().Close()
+	_ = c.raw.Close()
+	waitFor(t, func() bool { return len(f.notes.events()) == 2 })
+	f.nothingAside()
+}
+
+func TestSITE(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	c.store("STOR x", "content")
+	c.cmd(504, "SITE SYMLINK x y")
+	c.cmd(504, "SITE SYMLINK /etc/passwd y")
+	c.cmd(504, "SITE CHOWN 0 x")
+	c.cmd(504, "SITE RMDIR /")
+	c.cmd(504, "SITE MKDIR a/b")
+	c.cmd(501, "SITE CHMOD 600")
+	c.cmd(501, "SITE CHMOD rwx x")
+	c.cmd(504, "SITE")
+	c.cmd(214, "SITE HELP")
+	c.cmd(501, "SITE CHMOD 4755 x")
+	c.cmd(200, "SITE CHMOD 755 x")
+	if info, err := os.Stat(filepath.Join(f.home, "x")); err != nil || info.Mode() != 0o755 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
