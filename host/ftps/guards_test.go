@@ -33,6 +33,9 @@ func TestPassWithoutUserOrTLSIsRefused(t *testing.T) {
 	if tries := f.authority.seen(); len(tries) != 0 {
 		t.Errorf("the authority was asked: %+v", tries)
 	}
+	if strings.Contains(f.log.String(), "panicked") {
+		t.Error("it was no guard that refused, but a panic")
+	}
 }
 
 func TestPanicShowsNothing(t *testing.T) {
@@ -192,8 +195,12 @@ func TestPasvOnIPv6IsRefusedAndLeaksNoPort(t *testing.T) {
 	_ = l.Close()
 	f := newFixtureOn(t, "[::1]:0", func(o *ftps.Options) { o.PassiveFirst, o.PassiveLast = 42117, 42117 })
 	c := f.login()
-	for range 3 {
+	before := descriptors(t)
+	for range 20 {
 		c.cmd(421, "PASV")
+	}
+	if after := descriptors(t); after > before+5 {
+		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 	c.store("STOR x", "over IPv6")
 	if f.file("x") != "over IPv6" {
@@ -220,6 +227,52 @@ func TestPassiveListenerIsOnTheServicesAddressOnly(t *testing.T) {
 		_ = conn.Close()
 		t.Error("the passive port is open on another address")
 	}
+	// The library's own listener is on all addresses and another port: it must be deaf.
+	for _, addr := range listening(t) {
+		if !strings.HasPrefix(addr, "0100007F:") {
+			t.Errorf("something listens on %s", addr)
+		}
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+// listening returns the addresses of this process's listening TCP sockets, as the kernel writes them.
+func listening(t *testing.T) (addresses []string) {
+	t.Helper()
+	own := map[string]bool{}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if target, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil {
+			own[target] = true
+		}
+	}
+	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		text, err := os.ReadFile(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			const listen = "0A"
+			if f := strings.Fields(line); len(f) > 9 && f[3] == listen && own["socket:["+f[9]+"]"] {
+				addresses = append(addresses, f[1])
+			}
+		}
+	}
+	if len(addresses) == 0 {
+		t.Error("nothing listens: the test sees nothing")
+	}
+	return addresses
 }
 
 // A connection from elsewhere neither takes nor spoils the transfer.
