@@ -119,7 +119,11 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		s.Authentications = config.Server.Authentications
 	}
 	if len(s.Authentications) == 0 {
-		c.problem(r.Range, "No method", "the service has no authentications, and server { } has none: nobody could log in; server { authentications = [%s] } would ask all that are there", quoted(config.ids()))
+		help := "add a block authentication \"accounts\" { plugin = \"local\" } and name it in server { authentications = [...] }"
+		if ids := config.ids(); len(ids) > 0 {
+			help = fmt.Sprintf("server { authentications = [%s] } would ask all that are there", quoted(ids))
+		}
+		c.problem(r.Range, "No method", "the service has no authentications, and server { } has none: nobody could log in; %s", help)
 	}
 	for _, id := range s.Authentications {
 		a, _ := config.Authentication(id)
