@@ -189,6 +189,8 @@ func (a *Authority) decide(ctx context.Context, attempt *Attempt, start time.Tim
 	if r == nil {
 		return refused
 	}
+	counted := policy.NotCounted
+	defer func() { r.Settle(counted) }() // also when what follows panics: a place must not stay taken
 	out := Outcome{Reason: reason, Detail: detail}
 	if reason == "" {
 		out = a.askShared(ctx, *attempt, r)
@@ -196,7 +198,7 @@ func (a *Authority) decide(ctx context.Context, attempt *Attempt, start time.Tim
 	if out.Accepted {
 		out = a.accept(ctx, *attempt, out, start)
 	}
-	r.Settle(counts(out))
+	counted = counts(out)
 	return out
 }
 

@@ -324,6 +324,25 @@ func TestAFailureDoesNotHideARejection(t *testing.T) {
 	})
 }
 
+// A panic while the session is prepared takes no place in the budgets for good.
+func TestAPanicGivesItsPlaceBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		authority := newAuthority(&record{})
+		for i := range 10 {
+			a := attempt(step("a", accept))
+			a.Password = secret.New(fmt.Sprint(i))
+			a.Prepare = func(auth.Grant) error { panic("in the driver") }
+			func() {
+				defer func() { _ = recover() }()
+				authority.Login(t.Context(), a)
+			}()
+		}
+		if out := authority.Login(t.Context(), attempt(step("a", accept))); !out.Accepted {
+			t.Errorf("got %+v", out)
+		}
+	})
+}
+
 func TestNonsenseBansItsSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		authority := newAuthority(&record{})

@@ -3,16 +3,17 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"github.com/sallyport-ftps/sallyport/host/config"
 	"github.com/sallyport-ftps/sallyport/host/ftps"
 )
 
-type checkCommand struct{}
+type checkCommand struct{ output }
 
 // Run implements the command.
-func (checkCommand) Run(ctx context.Context, c *cli, s streams) error {
+func (cmd checkCommand) Run(ctx context.Context, c *cli, s streams) error {
 	conf, err := config.Load(c.Config)
 	if err != nil {
 		return err
@@ -30,15 +31,20 @@ func (checkCommand) Run(ctx context.Context, c *cli, s streams) error {
 		return err
 	}
 	m.close(ctx)
-	_, err = fmt.Fprintf(s.out, "%s: good. %d service(s), %d method(s), data in %s\n",
-		orText(conf.File, "built-in defaults"), len(conf.Services), len(conf.Authentications), conf.Server.DataDir)
-	return err
+	result := struct {
+		Config   string `json:"config"` // empty: the built-in defaults
+		Services int    `json:"services"`
+		Methods  int    `json:"methods"`
+		DataDir  string `json:"data_dir"`
+	}{conf.File, len(conf.Services), len(conf.Authentications), conf.Server.DataDir}
+	return cmd.print(s.out, result, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: good. %d service(s), %d method(s), data in %s\n", orText(result.Config, "built-in defaults"), result.Services, result.Methods, result.DataDir)
+	})
 }
 
-type versionCommand struct{}
+type versionCommand struct{ output }
 
 // Run implements the command.
-func (versionCommand) Run(s streams) error {
-	_, err := fmt.Fprintln(s.out, "sallyport", version())
-	return err
+func (cmd versionCommand) Run(s streams) error {
+	return cmd.print(s.out, map[string]string{"version": version()}, func(w io.Writer) { fmt.Fprintln(w, "sallyport", version()) })
 }
