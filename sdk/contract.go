@@ -70,6 +70,7 @@ const (
 	CodeUnknownKey = -5 // no such key in this version
 	CodeFailed     = -6 // the host could not do it; its log says why
 	CodeBadState   = -7 // not now, such as verify during describe
+	CodeGivenUp    = -9 // the attempt was given up: clean up and return
 )
 
 // The answers of verify that are no failure.
@@ -79,13 +80,23 @@ const (
 	VerifyNotEnrolled = 2
 )
 
+// The answers of ask that are no failure.
+const (
+	AskNo  = 0
+	AskYes = 1
+)
+
+// ApprovalStates are what a plugin may set approval to, as the life of a request that a person answers.
+func ApprovalStates() []string {
+	return []string{"requested", "delivered", "approved", "denied", "expired", "suspended", "frozen"}
+}
+
 // The limits of fields, in bytes.
 const (
 	MaxKey    = 256
 	MaxField  = 64 << 10
 	MaxFields = 256 << 10 // all that one run sets
 	MaxLog    = 1 << 10   // one line; the rest is cut
-	MaxLogs   = 20        // lines of one run
 )
 
 // Level is the urgency of a log line.

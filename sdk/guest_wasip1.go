@@ -2,7 +2,20 @@
 
 package sdk
 
-import "unsafe"
+import (
+	"runtime"
+	"unsafe"
+)
+
+// room is how much a run may allocate before the memory has to grow: a grown memory can't be used again.
+const room = 2 << 20
+
+func init() {
+	use := make([]byte, room)
+	runtime.KeepAlive(use)
+	use = nil
+	runtime.GC()
+}
 
 // registered is the plugin's one method. A guest is one program with one method, and an
 // exported function has no other way to find it.
@@ -22,6 +35,21 @@ func hostLog(level int32, message unsafe.Pointer, length uint32)
 
 //go:wasmimport sallyport_1 verify
 func hostVerify(what unsafe.Pointer, length uint32) int32
+
+//go:wasmimport sallyport_1 http
+func hostHTTP() int32
+
+//go:wasmimport sallyport_1 sleep
+func hostSleep(milliseconds uint32) int32
+
+//go:wasmimport sallyport_1 ask
+func hostAsk() int32
+
+//go:wasmimport sallyport_1 dial
+func hostDial(address unsafe.Pointer, length uint32) int32
+
+//go:wasmimport sallyport_1 start_tls
+func hostStartTLS(descriptor int32, server unsafe.Pointer, length uint32) int32
 
 //go:wasmexport sallyport_abi_1
 func exportMarker() {}
@@ -64,6 +92,27 @@ func (wasmHost) Verify(what string) (int32, error) {
 	return code, CodeError(code)
 }
 
+func (wasmHost) HTTP() (int32, error) {
+	status := hostHTTP()
+	return status, CodeError(status)
+}
+
+func (wasmHost) Sleep(milliseconds uint32) error { return CodeError(hostSleep(milliseconds)) }
+
+func (wasmHost) Ask() (int32, error) {
+	answer := hostAsk()
+	return answer, CodeError(answer)
+}
+
+func (wasmHost) Dial(address string) (int32, error) {
+	descriptor := hostDial(start(address), uint32(len(address)))
+	return descriptor, CodeError(descriptor)
+}
+
+func (wasmHost) StartTLS(descriptor int32, server string) error {
+	return CodeError(hostStartTLS(descriptor, start(server), uint32(len(server))))
+}
+
 func decide(host Host) Verdict {
 	if registered == nil {
 		host.Log(Error, "the plugin registered no method: call sdk.Register from init")
@@ -72,30 +121,15 @@ func decide(host Host) Verdict {
 	return registered.Authenticate(NewAttempt(host))
 }
 
-// describe puts the description into fields: describe.name, describe.version, and for each
-// setting describe.setting.NAME with the type and, after blanks, "required" and "secret".
 func describe(host Host) {
 	describer, ok := registered.(Describer)
 	if !ok {
 		return
 	}
-	d := describer.Describe()
-	set := func(key, value string) {
-		if err := host.Set(key, value); err != nil {
-			host.Log(Error, key+": "+err.Error())
+	for _, f := range describer.Describe().fields() {
+		if err := host.Set(f[0], f[1]); err != nil {
+			host.Log(Error, f[0]+": "+err.Error())
 		}
-	}
-	set("describe.name", d.Name)
-	set("describe.version", d.Version)
-	for _, s := range d.Settings {
-		value := string(s.Type)
-		if s.Required {
-			value += " required"
-		}
-		if s.Secret {
-			value += " secret"
-		}
-		set("describe.setting."+s.Name, value)
 	}
 }
 

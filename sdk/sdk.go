@@ -22,6 +22,18 @@ type Description struct {
 	Name     string
 	Version  string
 	Settings []Setting
+	Needs    Needs
+}
+
+// Needs are the grants without which the plugin can't do its work: the host does not start without
+// them, and says what to add. A URL may be settings.NAME: then those in that setting are meant.
+type Needs struct {
+	Password bool     // to see the password
+	Groups   bool     // to put users, who have no account here, into a group
+	HTTP     []string // URLs for HTTP
+	Network  []string // URLs for dial
+	// PasswordTo are URLs that the password is sent to by reference; Secrets are names of secrets.
+	PasswordTo, Secrets []string
 }
 
 // Setting is one name that may stand in settings = { ... }.
@@ -29,7 +41,8 @@ type Setting struct {
 	Name     string
 	Type     SettingType
 	Required bool
-	Secret   bool // masked in the plugin's log lines and crash messages
+	Secret   bool   // masked in the plugin's log lines and crash messages
+	Help     string // one line for who configures it
 }
 
 // SettingType is the kind of value that a setting takes.
@@ -51,8 +64,11 @@ var (
 	ErrBadPointer = errors.New("bad pointer")
 	ErrOverLimit  = errors.New("over a limit")
 	ErrUnknownKey = errors.New("unknown key")
-	ErrFailed     = errors.New("failed in the host")
+	ErrFailed     = errors.New("the host could not do it, and its log says why")
 	ErrBadState   = errors.New("not possible now")
+	// ErrGivenUp says that nobody waits for the verdict any more: clean up, with at most two
+	// requests, and return.
+	ErrGivenUp = errors.New("the attempt was given up")
 )
 
 // CodeError returns the error that a negative code stands for, or nil.
@@ -72,6 +88,8 @@ func CodeError(code int32) error {
 		return ErrUnknownKey
 	case code == CodeBadState:
 		return ErrBadState
+	case code == CodeGivenUp:
+		return ErrGivenUp
 	}
 	return ErrFailed
 }
@@ -82,6 +100,13 @@ type Host interface {
 	Set(key, value string) error
 	Log(level Level, message string)
 	Verify(what string) (int32, error)
+	// HTTP sends what was set as http.request.* and returns the status.
+	HTTP() (int32, error)
+	Sleep(milliseconds uint32) error
+	Ask() (int32, error)
+	// Dial returns a file descriptor; package sdknet makes a net.Conn of it.
+	Dial(address string) (int32, error)
+	StartTLS(descriptor int32, server string) error
 }
 
 // Attempt is one login try.
@@ -89,6 +114,9 @@ type Attempt struct{ host Host }
 
 // NewAttempt wraps a host; tests use it with a fake one (see sdktest).
 func NewAttempt(host Host) Attempt { return Attempt{host} }
+
+// Host is what the attempt stands on, for packages that build on this one.
+func (a Attempt) Host() Host { return a.host }
 
 // User is the canonical user name (RFC 8265, UsernameCaseMapped).
 func (a Attempt) User() string { return a.text("user") }
@@ -101,6 +129,9 @@ func (a Attempt) Service() string { return a.text("service") }
 
 // ClientIP is the client's address, empty if an administrator tries the login by command.
 func (a Attempt) ClientIP() string { return a.text("client.ip") }
+
+// Code is the one-time code that was split off the password, if the method's factors include one.
+func (a Attempt) Code() string { return a.text("code") }
 
 // Password is what the client sent. Without "password = true" in the method's grant it is ErrNotGranted.
 func (a Attempt) Password() (string, error) { return a.host.Get("password") }

@@ -1,0 +1,30 @@
+package sdk
+
+import "time"
+
+// Sleep waits without keeping anything of the host busy. It works as time.Sleep does, and also says
+// ErrGivenUp when nobody waits for the verdict any more.
+func (a Attempt) Sleep(d time.Duration) error {
+	return a.host.Sleep(uint32(max(0, min(d/time.Millisecond, 1<<31))))
+}
+
+// Ask asks an approver of the host for a decision, showing the prompt, and waits for it.
+func (a Attempt) Ask(prompt string) (bool, error) {
+	if err := a.host.Set("ask.prompt", prompt); err != nil {
+		return false, err
+	}
+	answer, err := a.host.Ask()
+	return answer == AskYes, err
+}
+
+// Approval tells how far a request is that a person answers: one of ApprovalStates. Ref is what the
+// other system calls it, prompt what the person compares; both may be empty. Each change becomes one event.
+func (a Attempt) Approval(state, ref, prompt string) error {
+	if err := a.host.Set("approval.ref", ref); err != nil {
+		return err
+	}
+	if err := a.host.Set("approval.prompt", prompt); err != nil {
+		return err
+	}
+	return a.host.Set("approval", state)
+}
