@@ -2,36 +2,51 @@ package sandbox
 
 import (
 	"context"
-	"encoding/json"
-	"io"
+	"crypto/cipher"
 	"log/slog"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/sallyport-ftps/sallyport/sdk"
 )
 
 // guest is one run as the host functions see it. A guest is single-threaded, so nothing is locked.
 type guest struct {
-	runtime    *Runtime
+	*attempt
 	ctx        context.Context // of the run; the writers of stdout and stderr get none
-	call       Call
 	clock      *stepClock
 	describing bool
 	started    bool // _initialize is over: before that nothing is granted
 
+	keys     map[string]string // names of fields that it has used; the instance's
+	calls    calls
+	stream   cipher.Stream // its randomness, once it has asked for some
+	next     int           // recorded answers that it has heard
+	nth      int           // calls at which it could wait
+	requests int           // HTTP requests that it wanted to make
+	now      time.Duration // its clock, since the start of the attempt
+
 	set      map[string]string
 	setBytes int
-	asked    bool      // verify was called; its answer can't change within a run
-	code     int32     // what it said
-	verified *Verified // after the host said that the password is right
-	reason   string    // why it said no
-	secrets  []string
+	response *said // the latest of http
+	asked    *said // of verify: it can't change within an attempt
+	verified *Verified
 	logs     int
-	last     string // the first warning, for the error message
+	out, err lineWriter
+
+	approval  Approval // the latest
+	approvals int      // changes of it
+
+	suspended *suspension // why the run ends before its verdict
+	failure   error       // why the host ended it
+
+	holding bool // sockets were used: nothing suspends any more, and the clock is real
+	held    time.Time
+	sockets map[int32]*socket
+	ready   chan struct{} // a socket changed
 }
 
 type guestKey struct{}
@@ -41,268 +56,331 @@ type hostFunction struct {
 	call            api.GoModuleFunc
 }
 
+// arguments are what a guest passes: numbers, and pieces of its memory.
+type arguments struct {
+	stack  []uint64
+	memory api.Memory
+}
+
+func (a arguments) u32(n int) uint32  { return uint32(a.stack[n]) }
+func (a arguments) span(n int) span   { return span{a.memory, a.u32(n), a.u32(n + 1)} }
+func (a arguments) answer(code int32) { a.stack[0] = api.EncodeI32(code) }
+
+// guestOf finds whose call it is. It ends a guest whose time is over: calls in a row have no tick between.
+func guestOf(ctx context.Context) *guest {
+	g := ctx.Value(guestKey{}).(*guest)
+	if ctx.Err() != nil {
+		panic(sys.NewExitError(sys.ExitCodeDeadlineExceeded))
+	}
+	return g
+}
+
 // hostFunctions are the imports of the contract.
 func hostFunctions() map[string]hostFunction {
-	i32 := func(n int) []api.ValueType {
-		types := make([]api.ValueType, n)
-		for i := range types {
-			types[i] = api.ValueTypeI32
-		}
-		return types
+	i32 := func(n int) []api.ValueType { return valueTypes(strings.Repeat("i", n)) }
+	function := func(params int, f func(g *guest, a arguments) int32) hostFunction {
+		return hostFunction{i32(params), i32(1), func(ctx context.Context, m api.Module, stack []uint64) {
+			a := arguments{stack, m.Memory()}
+			a.answer(f(guestOf(ctx), a))
+		}}
 	}
 	return map[string]hostFunction{
-		"get": {i32(4), i32(1), func(ctx context.Context, m api.Module, stack []uint64) {
-			stack[0] = answer(guestOf(ctx).importGet(m.Memory(), span{u32(stack[0]), u32(stack[1])}, span{u32(stack[2]), u32(stack[3])}))
-		}},
-		"set": {i32(4), i32(1), func(ctx context.Context, m api.Module, stack []uint64) {
-			stack[0] = answer(guestOf(ctx).importSet(m.Memory(), span{u32(stack[0]), u32(stack[1])}, span{u32(stack[2]), u32(stack[3])}))
-		}},
+		"get":       function(4, func(g *guest, a arguments) int32 { return g.importGet(a.span(0), a.span(2)) }),
+		"set":       function(4, func(g *guest, a arguments) int32 { return g.importSet(a.span(0), a.span(2)) }),
+		"http":      function(0, func(g *guest, _ arguments) int32 { return g.importHTTP() }),
+		"sleep":     function(1, func(g *guest, a arguments) int32 { return g.importSleep(a.u32(0)) }),
+		"verify":    function(2, func(g *guest, a arguments) int32 { return g.importVerify(a.span(0)) }),
+		"ask":       function(0, func(g *guest, _ arguments) int32 { return g.importAsk() }),
+		"dial":      function(2, func(g *guest, a arguments) int32 { return g.importDial(a.span(0)) }),
+		"start_tls": function(3, func(g *guest, a arguments) int32 { return g.importStartTLS(int32(a.u32(0)), a.span(1)) }),
 		"log": {i32(3), nil, func(ctx context.Context, m api.Module, stack []uint64) {
-			guestOf(ctx).importLog(m.Memory(), int32(u32(stack[0])), span{u32(stack[1]), u32(stack[2])})
-		}},
-		"verify": {i32(2), i32(1), func(ctx context.Context, m api.Module, stack []uint64) {
-			stack[0] = answer(guestOf(ctx).importVerify(ctx, m.Memory(), span{u32(stack[0]), u32(stack[1])}))
+			a := arguments{stack, m.Memory()}
+			guestOf(ctx).importLog(int32(a.u32(0)), a.span(1))
 		}},
 	}
 }
-
-func guestOf(ctx context.Context) *guest { return ctx.Value(guestKey{}).(*guest) }
-
-func u32(v uint64) uint32 { return uint32(v) }
-
-func answer(code int32) uint64 { return api.EncodeI32(code) }
 
 // span is a piece of the guest's memory that the guest names.
-type span struct{ at, size uint32 }
+type span struct {
+	memory   api.Memory
+	at, size uint32
+}
 
-// text copies the span out, or returns the code that says why not.
-func (s span) text(memory api.Memory, most uint32) (string, int32) {
+// bytes is the piece itself, or nil and the code that says why not.
+func (s span) bytes(most uint32) ([]byte, int32) {
 	if s.size > most {
-		return "", sdk.CodeOverLimit
+		return nil, sdk.CodeOverLimit
 	}
-	if memory == nil {
-		return "", sdk.CodeBadPointer
+	if s.memory == nil {
+		return nil, sdk.CodeBadPointer
 	}
-	view, ok := memory.Read(s.at, s.size)
+	view, ok := s.memory.Read(s.at, s.size)
 	if !ok {
-		return "", sdk.CodeBadPointer
+		return nil, sdk.CodeBadPointer
 	}
-	return string(view), 0
+	return view, 0
 }
 
-// importGet writes the field only if it fits, and returns its length either way.
-func (g *guest) importGet(memory api.Memory, key, buf span) int32 {
-	name, code := key.text(memory, sdk.MaxKey)
+// key is text for the names of fields. Those of HTTP are few and come again in each run: they are copied once.
+func (s span) key(known map[string]string) (string, int32) {
+	view, code := s.bytes(sdk.MaxKey)
 	if code < 0 {
-		return code
+		return "", code
 	}
-	value, code := g.field(name)
-	if code < 0 {
-		return code
+	if name, ok := known[string(view)]; ok {
+		return name, 0
 	}
-	if len(value) > sdk.MaxField {
-		return sdk.CodeOverLimit
+	name := string(view)
+	if known != nil && len(known) < maxKeys && strings.HasPrefix(name, "http.") {
+		known[name] = name
 	}
-	if uint64(buf.at)+uint64(buf.size) > uint64(memory.Size()) {
-		return sdk.CodeBadPointer
-	}
-	if len(value) <= int(buf.size) && !memory.WriteString(buf.at, value) {
-		return sdk.CodeBadPointer
-	}
-	return int32(len(value))
+	return name, 0
 }
 
-func (g *guest) field(name string) (string, int32) {
-	if g.describing || !g.started {
-		return "", sdk.CodeBadState
+// text copies the piece out.
+func (s span) text(most uint32) (string, int32) {
+	view, code := s.bytes(most)
+	return string(view), code
+}
+
+// live reports whether the guest does something for the first time: it has heard all answers so far.
+func (g *guest) live() bool { return g.next == len(g.record.answers) }
+
+// loading reports whether the guest is only initialized or described: nothing is granted then.
+func (g *guest) loading() bool { return g.describing || !g.started }
+
+// fail ends the run.
+func (g *guest) fail(err error) {
+	g.failure = err
+	panic(sys.NewExitError(1))
+}
+
+// heard is the start of each call at which a guest waits for the host: what it heard there in the run before,
+// or GIVEN_UP. Nil: it has to wait.
+func (g *guest) heard(call waitingCall) *said {
+	g.nth++
+	if g.told != 0 && g.nth == g.told {
+		return &said{call: call, code: sdk.CodeGivenUp}
 	}
-	found := func(value string, ok bool) (string, int32) {
-		if !ok {
-			return "", sdk.CodeAbsent
+	if !g.live() {
+		answer := &g.record.answers[g.next]
+		g.next++
+		if answer.call != call || (g.live() && g.calls.sum() != g.record.calls) {
+			g.fail(errOtherWay)
 		}
-		return value, 0
+		g.now = max(g.now, answer.at)
+		return answer.said
 	}
-	switch {
-	case name == "password":
-		if !g.call.SeesPassword {
-			return "", sdk.CodeNotGranted
-		}
-		return g.call.Password.Reveal(), 0
-	case name == "verify.reason":
-		return found(g.reason, g.reason != "")
-	case strings.HasPrefix(name, "settings."):
-		return found(render(g.call.Settings[strings.TrimPrefix(name, "settings.")]))
-	case strings.HasPrefix(name, "settings:"):
-		return found(render(resolve(g.call.Settings, strings.TrimPrefix(name, "settings:"))))
-	case strings.HasPrefix(name, "account."):
-		return found(g.accountField(strings.TrimPrefix(name, "account.")))
+	if g.givenUp && !g.holding && !g.mayWithdraw(call, g.set[requestPrefix+"withdraw"] == "true") {
+		return &said{call: call, code: sdk.CodeGivenUp}
 	}
-	value, ok := g.call.Fields[name]
-	return found(value, ok)
+	return nil
 }
 
-func (g *guest) accountField(name string) (string, bool) {
-	if g.verified == nil {
-		return "", false
+// wait lets the host work. The run ends here, and another one comes this way when the answer is there.
+func (g *guest) wait(call waitingCall, work func(ctx context.Context) *said) (s *said) {
+	if g.holding {
+		return g.waitHolding(call, work)
 	}
-	if index, ok := strings.CutPrefix(name, "groups:/"); ok {
-		i, err := strconv.Atoi(index)
-		if err != nil || i < 0 || i >= len(g.verified.Groups) {
-			return "", false
-		}
-		return g.verified.Groups[i], true
-	}
-	value, ok := g.verified.Fields[name]
-	return value, ok
+	g.suspended = &suspension{call: call, work: work, until: g.now, calls: g.calls.sum()}
+	panic(sys.NewExitError(1))
 }
 
-func (g *guest) importSet(memory api.Memory, key, value span) int32 {
-	name, code := key.text(memory, sdk.MaxKey)
-	if code < 0 {
-		return code
+// waitHolding is wait of a run that is not suspended any more. It may not do so more often than others.
+func (g *guest) waitHolding(call waitingCall, work func(ctx context.Context) *said) (s *said) {
+	if g.stats.Runs++; g.stats.Runs > g.plugin.limits.Runs {
+		g.fail(overLimit("runs", g.stats.Runs, g.plugin.limits.Runs))
 	}
-	text, code := value.text(memory, sdk.MaxField)
-	if code < 0 {
-		return code
+	g.clock.outside(g.ctx, func() {
+		if call == callHTTP {
+			if err := g.call.Reach.enter(g.ctx); err != nil {
+				s = &said{call: call, code: sdk.CodeFailed}
+				return
+			}
+			defer g.call.Reach.leave()
+		}
+		s = work(g.ctx)
+	})
+	return s
+}
+
+// mayWithdraw reports whether an attempt that was given up may make this call. A guest has two HTTP requests
+// then: those that it marks as withdrawing something, or any after a first call told it.
+func (g *guest) mayWithdraw(call waitingCall, marked bool) bool {
+	marked = marked && call == callHTTP
+	if g.told == 0 && !marked {
+		g.told = g.nth
+		return false
 	}
-	if !g.settable(name) {
-		return sdk.CodeUnknownKey
+	if call != callHTTP || g.withdrew >= withdrawals {
+		return false
 	}
-	before, replaced := g.set[name]
-	total := g.setBytes + len(text) - len(before)
-	if !replaced {
-		total += len(name)
+	g.withdrew++
+	return true
+}
+
+// importSleep moves the guest's clock; the host waits before it does the next thing outside.
+func (g *guest) importSleep(ms uint32) int32 {
+	if g.loading() {
+		return sdk.CodeBadState
 	}
-	if total > sdk.MaxFields {
-		return sdk.CodeOverLimit
+	g.calls.note("sleep")
+	g.nth++
+	if g.givenUp && g.live() && g.told == 0 {
+		g.told = g.nth
 	}
-	g.set[name], g.setBytes = text, total
+	if g.told != 0 && g.nth >= g.told {
+		return sdk.CodeGivenUp
+	}
+	g.sleep(time.Duration(ms) * time.Millisecond)
 	return 0
 }
 
-// settable is the table in sdk/ABI.md of what a plugin may set.
-func (g *guest) settable(name string) bool {
-	if g.describing {
-		return name == "describe.name" || name == "describe.version" || strings.HasPrefix(name, "describe.setting.")
-	}
-	switch name {
-	case "reason", "account.home", "account.groups", "account.permissions", "account.email":
-		return true
-	}
-	return false
-}
+const maxSleep = 24 * time.Hour
 
-func (g *guest) importLog(memory api.Memory, level int32, message span) {
-	message.size = min(message.size, maxLine)
-	text, code := message.text(memory, maxLine)
-	if code < 0 {
+func (g *guest) sleep(d time.Duration) {
+	d = min(d, maxSleep)
+	if g.holding {
+		g.clock.outside(g.ctx, func() { _ = g.call.Clock.Sleep(g.ctx, d) })
 		return
 	}
-	levels := [...]slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
-	g.log(levels[max(0, min(int(level), len(levels)-1))], text)
+	g.now = min(g.now+d, maxSleep)
 }
 
-// log passes one line on, masked and bounded; the handler escapes it.
-func (g *guest) log(level slog.Level, line string) {
-	line = g.mask(line)
-	if level >= slog.LevelWarn && strings.TrimSpace(line) != "" && g.last == "" {
-		g.last = line
+// time is the guest's clock since the start of the attempt.
+func (g *guest) time() time.Duration {
+	if g.holding {
+		return g.now + g.call.Clock.Now().Sub(g.held).Truncate(time.Millisecond)
 	}
-	if g.logs++; g.logs > sdk.MaxLogs || g.call.Log == nil {
-		return
-	}
-	g.call.Log.Log(g.ctx, level, "plugin says", "line", line)
+	return g.now
 }
 
-func (g *guest) mask(line string) string {
-	for _, s := range g.secrets {
-		quoted := strconv.Quote(s)
-		for _, form := range []string{s, quoted[1 : len(quoted)-1]} {
-			if form != "" {
-				line = strings.ReplaceAll(line, form, "[secret]")
-			}
-		}
-	}
-	return strings.ToValidUTF8(line[:min(len(line), sdk.MaxLog)], "?")
-}
-
-func (g *guest) logWriter(level slog.Level) io.Writer { return &lineWriter{g: g, level: level} }
-
-// importVerify lets the host check the attempt's password while the guest holds no slot.
-func (g *guest) importVerify(ctx context.Context, memory api.Memory, what span) int32 {
-	name, code := what.text(memory, sdk.MaxKey)
+// importVerify lets the host check the attempt's password.
+func (g *guest) importVerify(what span) int32 {
+	name, code := what.text(sdk.MaxKey)
 	if code < 0 {
 		return code
 	}
-	if g.describing || !g.started {
+	if g.loading() {
 		return sdk.CodeBadState
 	}
 	if name != "password" {
 		return sdk.CodeUnknownKey
 	}
-	if g.asked {
-		return g.code
+	g.calls.note("verify", name)
+	if g.asked != nil {
+		return g.asked.code
 	}
-	g.asked, g.code = true, sdk.VerifyNotEnrolled
-	if g.call.Verify == nil {
-		return g.code
+	s := g.heard(callVerify)
+	if s == nil {
+		s = g.wait(callVerify, g.doVerify)
 	}
-	var verified Verified
-	var err error
-	g.clock.outside(ctx, func() { verified, err = g.call.Verify(ctx, name) })
+	if s.code == sdk.CodeGivenUp {
+		return s.code
+	}
+	g.asked = s
+	if s.code == sdk.VerifyRight {
+		g.verified = s.verified
+	}
+	return s.code
+}
+
+func (a *attempt) doVerify(ctx context.Context) *said {
+	if a.call.Verify == nil {
+		return &said{call: callVerify, code: sdk.VerifyNotEnrolled}
+	}
+	verified, err := a.call.Verify(ctx, "password")
 	if err != nil {
-		g.log(slog.LevelError, "verify: "+err.Error())
-		g.code = sdk.CodeFailed
-		return g.code
+		a.logHost(ctx, slog.LevelError, "verify: "+err.Error())
+		return &said{call: callVerify, code: sdk.CodeFailed}
 	}
-	g.code, g.reason = verified.Code, verified.Reason
-	if verified.Code == sdk.VerifyRight {
-		g.verified = &verified
-	}
-	return g.code
+	return &said{call: callVerify, code: verified.Code, verified: &verified}
 }
 
-// sleep is the guest's own waiting: off its clock, and over when the attempt is.
-func (g *guest) sleep(ctx context.Context, d time.Duration) {
-	g.clock.outside(ctx, func() {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
+// importAsk lets the host ask an approver.
+func (g *guest) importAsk() int32 {
+	if g.loading() {
+		return sdk.CodeBadState
+	}
+	if g.call.Ask == nil {
+		return sdk.CodeNotGranted
+	}
+	g.calls.note("ask")
+	if s := g.heard(callAsk); s != nil {
+		return s.code
+	}
+	return g.wait(callAsk, g.doAsk(g.set["ask.prompt"])).code
+}
+
+func (a *attempt) doAsk(prompt string) func(ctx context.Context) *said {
+	return func(ctx context.Context) *said {
+		yes, err := a.call.Ask(ctx, prompt)
+		switch {
+		case err != nil:
+			a.logHost(ctx, slog.LevelError, "ask: "+err.Error())
+			return &said{call: callAsk, code: sdk.CodeFailed}
+		case yes:
+			return &said{call: callAsk, code: sdk.AskYes}
 		}
-	})
-}
-
-// render gives a setting as text: a string as it is, anything else as JSON.
-func render(value any) (string, bool) {
-	switch v := value.(type) {
-	case nil:
-		return "", false
-	case string:
-		return v, true
+		return &said{call: callAsk, code: sdk.AskNo}
 	}
-	text, err := json.Marshal(value)
-	return string(text), err == nil
 }
 
-// resolve follows a JSON pointer (RFC 6901) into the settings.
-func resolve(root map[string]any, pointer string) any {
-	var at any = root
-	for _, part := range strings.Split(strings.TrimPrefix(pointer, "/"), "/") {
-		part = strings.NewReplacer("~1", "/", "~0", "~").Replace(part)
-		switch v := at.(type) {
-		case map[string]any:
-			at = v[part]
-		case []any:
-			i, err := strconv.Atoi(part)
-			if err != nil || i < 0 || i >= len(v) {
-				return nil
-			}
-			at = v[i]
-		default:
-			return nil
+// importHTTP sends what the guest set as http.request.*; the answer is in http.response.* after it.
+func (g *guest) importHTTP() int32 {
+	if g.loading() {
+		return sdk.CodeBadState
+	}
+	g.calls.note("http")
+	s, code := g.exchange()
+	g.clearRequest()
+	g.response = nil
+	if code >= 0 {
+		g.response = s
+	}
+	return code
+}
+
+// exchange finds the answer to what the guest has set. A request that is only repeated is not made again:
+// it was refused the first time, or its answer is recorded.
+func (g *guest) exchange() (*said, int32) {
+	g.requests++
+	if code := g.refused[g.requests]; code < 0 {
+		return nil, code
+	}
+	if s := g.heard(callHTTP); s != nil {
+		return s, s.code
+	}
+	request, err := g.request()
+	if err != nil {
+		g.log(slog.LevelWarn, "http: "+err.text)
+		if g.refused == nil {
+			g.refused = map[int]int32{}
+		}
+		g.refused[g.requests] = err.code
+		return nil, err.code
+	}
+	s := g.wait(callHTTP, g.doHTTP(request))
+	return s, s.code
+}
+
+// doHTTP must not hold the guest: many requests wait to be sent.
+func (a *attempt) doHTTP(request *request) func(ctx context.Context) *said {
+	return func(ctx context.Context) *said {
+		response, err := a.call.Reach.do(ctx, a.plugin.limits, request)
+		if err != nil {
+			a.logHost(ctx, slog.LevelWarn, "http: "+err.text)
+			return &said{call: callHTTP, code: err.code}
+		}
+		return &said{call: callHTTP, code: int32(response.status), whole: response}
+	}
+}
+
+func (g *guest) clearRequest() {
+	for key, value := range g.set {
+		if strings.HasPrefix(key, requestPrefix) {
+			g.setBytes -= len(key) + len(value)
+			delete(g.set, key)
 		}
 	}
-	return at
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Section ids of the binary format (WebAssembly Core 2.0, section 5.5.2).
@@ -14,9 +15,12 @@ const (
 	sectionImport   = 2
 	sectionFunction = 3
 	sectionTable    = 4
+	sectionMemory   = 5
+	sectionGlobal   = 6
 	sectionExport   = 7
 	sectionElement  = 9
 	sectionCode     = 10
+	sectionData     = 11
 )
 
 // module is what the loader must know of a module before it is compiled.
@@ -25,8 +29,11 @@ type module struct {
 	types     []signature
 	imports   []imported
 	functions []uint32 // type index of each function that the module defines
+	globals   []global
 	exports   map[string]exported
 }
+
+type global struct{ mutable, numeric bool }
 
 type section struct {
 	id   byte
@@ -51,6 +58,7 @@ const (
 	kindFunction = 0
 	kindTable    = 1
 	kindMemory   = 2
+	kindGlobal   = 3
 )
 
 var (
@@ -91,11 +99,18 @@ func (m *module) read(s section) error {
 		r.each(func() { m.imports = append(m.imports, r.imported()) })
 	case sectionFunction:
 		r.each(func() { m.functions = append(m.functions, r.u32()) })
+	case sectionGlobal:
+		r.each(func() { m.globals = append(m.globals, r.global()) })
 	case sectionExport:
 		r.each(func() {
 			name := string(r.vector())
 			m.exports[name] = exported{kind: r.byte(), index: r.u32()}
 		})
+	default:
+		return nil
+	}
+	if r.err == nil && len(r.rest) > 0 {
+		return errors.New("it is longer than what is in it")
 	}
 	return r.err
 }
@@ -124,7 +139,28 @@ func (m *module) typeAt(index uint32) (signature, bool) {
 	return m.types[index], true
 }
 
-func (s signature) String() string { return "(" + s.params + ") -> (" + s.results + ")" }
+func (s signature) String() string {
+	return "(" + typeNames(s.params) + ") -> (" + typeNames(s.results) + ")"
+}
+
+func typeNames(letters string) string {
+	names := make([]string, len(letters))
+	for i, letter := range letters {
+		switch letter {
+		case 'i':
+			names[i] = "i32"
+		case 'I':
+			names[i] = "i64"
+		case 'f':
+			names[i] = "f32"
+		case 'F':
+			names[i] = "f64"
+		default:
+			names[i] = "?"
+		}
+	}
+	return strings.Join(names, " ")
+}
 
 // reader reads the binary format; the first error stays and everything after it reads as zero.
 type reader struct {
@@ -178,22 +214,11 @@ func (r *reader) signature() signature {
 }
 
 func (r *reader) valueTypes() string {
-	var letters []byte
+	var text []byte
 	for _, t := range r.vector() {
-		switch t {
-		case 0x7f:
-			letters = append(letters, 'i')
-		case 0x7e:
-			letters = append(letters, 'I')
-		case 0x7d:
-			letters = append(letters, 'f')
-		case 0x7c:
-			letters = append(letters, 'F')
-		default:
-			letters = append(letters, '?')
-		}
+		text = append(text, letter(t))
 	}
-	return string(letters)
+	return string(text)
 }
 
 func (r *reader) imported() imported {
@@ -206,13 +231,21 @@ func (r *reader) imported() imported {
 		r.limits()
 	case kindMemory:
 		r.limits()
-	case 3: // global
+	case kindGlobal:
 		r.byte()
 		r.byte()
 	default:
 		r.fail(errors.New("unknown kind of import"))
 	}
 	return i
+}
+
+func (r *reader) global() global {
+	kind := r.byte()
+	g := global{mutable: r.byte() == 1, numeric: kind >= 0x7c && kind <= 0x7f}
+	for r.err == nil && !r.instruction().end { // its first value
+	}
+	return g
 }
 
 func (r *reader) limits() (least, most uint32, bounded bool) {

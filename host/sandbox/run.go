@@ -1,28 +1,24 @@
 package sandbox
 
 import (
-	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
-	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/sdk"
 )
 
-// ErrLimit says that a plugin used more than it may; the text says of what.
-var ErrLimit = errors.New("over a limit")
-
-// Call is what one run is asked, and what it may use.
+// Call is what one attempt is asked, and what it may use.
 type Call struct {
 	// Fields is what get returns, such as "user" or "client.ip".
 	Fields map[string]string
@@ -31,10 +27,49 @@ type Call struct {
 	// Password goes into the sandbox only if SeesPassword; it is masked in logs in any case.
 	Password     secret.Text
 	SeesPassword bool
+	// Reach is what the plugin may reach over the network. Nil: nothing.
+	Reach *Reach
 	// Verify answers the guest's verify. Nil: nothing is enrolled.
 	Verify func(ctx context.Context, what string) (Verified, error)
+	// Ask answers the guest's ask: whether an approver says yes. Nil: it may not ask.
+	Ask func(ctx context.Context, prompt string) (bool, error)
+	// Approval hears each change of the approval that the plugin reports, once. Nil: nobody does.
+	Approval func(Approval)
 	// Log gets what the guest logs, bounded, escaped and masked.
 	Log *slog.Logger
+	// Clock is the time outside. Nil: the real one.
+	Clock Clock
+}
+
+// Clock is the time outside of the sandbox; tests have their own.
+type Clock interface {
+	Now() time.Time
+	// Sleep waits, or returns the context's cause if that ends first.
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+type realClock struct{}
+
+// Now implements [Clock].
+func (realClock) Now() time.Time { return time.Now() }
+
+// Sleep implements [Clock].
+func (realClock) Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Approval is a second factor that a person answers, as the plugin reports it.
+type Approval struct {
+	State  string // requested, delivered, approved, denied, expired, suspended or frozen
+	Ref    string // what the other system calls it
+	Prompt string // what the person compares
 }
 
 // Verified is the answer to a guest's verify.
@@ -45,153 +80,338 @@ type Verified struct {
 	Groups []string          // account.groups
 }
 
-// Result is what a run came to. Fields are those that the guest set, such as "reason" or "account.home".
+// Result is what an attempt came to. Fields are those that the guest set, such as "reason" or "account.home".
 type Result struct {
 	Verdict sdk.Verdict
 	Fields  map[string]string
-	// Verified is whether the host said in this run that the password is right.
+	// Verified is whether the host said in this attempt that the password is right.
 	Verified bool
+	Stats    Stats
 }
 
-// Run asks the plugin once. An error means that it could not decide: it crashed, ran over a
+// Stats are what an attempt used.
+type Stats struct {
+	Runs     int           `json:"runs"`
+	CPU      time.Duration `json:"cpu_ns"`         // executing, all runs
+	Memory   int           `json:"memory_bytes"`   // linear memory at the end
+	Recorded int           `json:"recorded_bytes"` // of answers
+}
+
+// Errors of Run that say nothing of the plugin's health.
+var (
+	ErrFailed     = errors.New("plugin says that it failed")
+	ErrOverloaded = errors.New("too many answers are kept for attempts that wait")
+)
+
+// Run asks the plugin for a verdict. An error means that it could not decide: it crashed, ran over a
 // limit (ErrLimit), or the context ended; the verdict then is Fail.
+//
+// Where the plugin waits for the host, its instance is given back, and when the answer is there it
+// runs again from the start; RATIONALE.md, "Why does a login run twice?". If the context ends in the
+// meantime, and the plugin had sent something, it may still clean up for a short time.
 func (p *Plugin) Run(ctx context.Context, call Call) (Result, error) {
-	g := &guest{runtime: p.runtime, call: call, set: map[string]string{}, secrets: p.secrets(call)}
-	verdict, err := p.enter(ctx, g, sdk.ExportAuthenticate, p.runtime.limits.Run)
-	if err == nil {
+	if err := p.enter(); err != nil {
+		return Result{}, err
+	}
+	a := p.newAttempt(call)
+	result, err := a.run(ctx)
+	result.Stats = a.stats
+	if ctx.Err() != nil && a.sent && err != nil { // with a verdict there is nothing left to take back
+		p.runtime.withdrawing.Go(func() {
+			defer a.end()
+			a.withdraw(context.WithoutCancel(ctx))
+		})
+		return Result{Stats: result.Stats}, context.Cause(ctx)
+	}
+	defer a.end()
+	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // the guest may have taken the end for an answer
 	}
 	if err != nil {
-		return Result{}, err
+		return Result{Stats: a.stats}, err
 	}
+	return result, nil
+}
+
+// attempt is one question to a plugin, over as many runs as it takes.
+type attempt struct {
+	plugin *Plugin
+	call   Call
+	wall   time.Time     // the plugin's clock at the start of each run
+	mono   time.Duration // the same, monotonic
+	key    [32]byte      // of its randomness
+	record record
+	stats  Stats
+
+	secrets  []string      // masked in what it logs
+	last     string        // the first warning, for the error message
+	refused  map[int]int32 // HTTP requests that were not sent, by number, with the code
+	sent     bool          // something went out that the plugin may want to take back
+	flying   chan *said    // the answer that was under way when the attempt was given up
+	flown    *suspension   // and the call that it is for
+	givenUp  bool
+	told     int  // the call that heard so, counted within a run; 0: none
+	withdrew int  // HTTP requests since
+	opened   bool // it has a place among those with sockets
+}
+
+// suspension is a run that waits for the host.
+type suspension struct {
+	call  waitingCall
+	work  func(ctx context.Context) *said
+	until time.Duration // the plugin's clock: it slept before
+	calls digest
+}
+
+func (p *Plugin) newAttempt(call Call) *attempt {
+	if call.Clock == nil {
+		call.Clock = realClock{}
+	}
+	a := &attempt{plugin: p, call: call, wall: call.Clock.Now(), mono: p.runtime.now(), record: record{total: &p.runtime.recorded}, secrets: p.secrets(call)}
+	_, _ = rand.Read(a.key[:])
+	return a
+}
+
+// run makes runs until there is a verdict.
+func (a *attempt) run(ctx context.Context) (Result, error) {
+	for a.stats.Runs < a.plugin.limits.Runs {
+		result, wait, err := a.once(ctx)
+		if err != nil {
+			return Result{}, err
+		}
+		if wait == nil {
+			return result, nil
+		}
+		if err := a.await(ctx, wait); err != nil {
+			return Result{}, err
+		}
+	}
+	return Result{}, overLimit("runs", a.stats.Runs+1, a.plugin.limits.Runs)
+}
+
+// await waits until the plugin's sleep is over, and for the host's answer.
+func (a *attempt) await(ctx context.Context, w *suspension) error {
+	if w.call == callHTTP {
+		a.record.forgetResponses() // nobody can read them any more, and the plugin may sleep for long
+	}
+	if err := a.sleepUntil(ctx, w.until); err != nil {
+		return err
+	}
+	switch w.call {
+	case callVerify, callAsk:
+		return a.record.add(w.work(ctx), a.elapsed(), w.calls)
+	case callDial:
+		if err := a.enterOpen(ctx); err != nil {
+			return err
+		}
+		return a.record.add(&said{call: callDial}, a.elapsed(), w.calls)
+	case callHTTP:
+	}
+	if err := a.call.Reach.enter(ctx); err != nil {
+		return err
+	}
+	a.sent = true
+	done := make(chan *said, 1)
+	go func() { // what was begun comes to its end: else nobody knows what to take back
+		defer a.call.Reach.leave()
+		done <- w.work(context.WithoutCancel(ctx))
+	}()
+	select {
+	case s := <-done:
+		return a.record.add(s, a.elapsed(), w.calls)
+	case <-ctx.Done():
+		a.flying, a.flown = done, w
+		return context.Cause(ctx)
+	}
+}
+
+// enterOpen takes one of the few places of attempts with sockets, while no instance is held.
+func (a *attempt) enterOpen(ctx context.Context) error {
+	select {
+	case a.plugin.open <- struct{}{}:
+		a.opened = true
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// end forgets what the attempt recorded, and gives back what it holds.
+func (a *attempt) end() {
+	a.record.wipe()
+	if a.opened {
+		<-a.plugin.open
+	}
+	a.plugin.leave()
+}
+
+// elapsed is the time outside since the start of the attempt, in whole milliseconds.
+func (a *attempt) elapsed() time.Duration {
+	return a.call.Clock.Now().Sub(a.wall).Truncate(time.Millisecond)
+}
+
+func (a *attempt) sleepUntil(ctx context.Context, until time.Duration) error {
+	if d := until - a.call.Clock.Now().Sub(a.wall); d > 0 {
+		return a.call.Clock.Sleep(ctx, d)
+	}
+	return nil
+}
+
+// withdraw lets the plugin clean up after an attempt that was given up. Its verdict is nobody's.
+func (a *attempt) withdraw(ctx context.Context) {
+	ctx, cancel := context.WithTimeoutCause(ctx, a.plugin.limits.HTTP+a.plugin.limits.Withdraw, errors.New("no time left to withdraw"))
+	defer cancel()
+	if a.flying != nil {
+		if err := a.record.add(<-a.flying, a.elapsed(), a.flown.calls); err != nil {
+			return
+		}
+	}
+	ctx, cancel = context.WithTimeoutCause(ctx, a.plugin.limits.Withdraw, errors.New("no time left to withdraw"))
+	defer cancel()
+	a.givenUp, a.stats.Runs = true, 0
+	if _, err := a.run(ctx); err != nil && a.call.Log != nil {
+		a.call.Log.Warn("attempt given up, and the plugin did not end in order", "err", err)
+	}
+}
+
+// once runs the plugin from the start to its verdict, or to where it waits for an answer that is not recorded.
+func (a *attempt) once(ctx context.Context) (_ Result, _ *suspension, err error) {
+	a.stats.Runs++
+	g, ctx, end := a.newGuest(ctx, a.plugin.limits.Run)
+	defer end()
+	if err := g.clock.resume(ctx); err != nil {
+		return Result{}, nil, err
+	}
+	verdict, err := a.execute(ctx, g)
+	g.clock.pause()
+	a.record.forgetParsed()
+	a.stats.CPU += a.plugin.limits.Run - g.clock.left
+	a.stats.Recorded = a.record.bytes
+	switch {
+	case g.suspended != nil:
+		return Result{}, g.suspended, nil
+	case err != nil:
+		return Result{}, nil, err
+	case g.next < len(a.record.answers):
+		return Result{}, nil, errOtherWay
+	}
+	if !g.holding && !a.givenUp {
+		if err := a.sleepUntil(ctx, g.now); err != nil {
+			return Result{}, nil, err
+		}
+	}
+	result, err := g.result(verdict)
+	return result, nil, err
+}
+
+// execute holds the instance.
+func (a *attempt) execute(ctx context.Context, g *guest) (verdict int32, err error) {
+	i, err := a.plugin.take(ctx)
+	if err != nil {
+		return 0, g.explain(ctx, err)
+	}
+	defer func() {
+		g.clock.pause()
+		g.closeSockets()
+		a.stats.Memory = int(i.module.Memory().Size())
+		a.plugin.put(ctx, i, ctx.Err() == nil && (err == nil || g.suspended != nil))
+	}()
+	i.memory.heed(ctx)
+	g.keys = i.keys
+	g.started = true
+	results, err := i.module.ExportedFunction(sdk.ExportAuthenticate).Call(ctx) // with a stack of its own, which a run may have made large
+	g.flush()
+	if err == nil {
+		err = context.Cause(ctx) // it came to its end behind the deadline: between two checks
+	}
+	if err != nil {
+		if g.suspended != nil && ctx.Err() == nil {
+			return 0, err
+		}
+		g.suspended = nil
+		return 0, g.explain(ctx, err)
+	}
+	return int32(uint32(results[0])), nil
+}
+
+// result turns what the guest returned into a verdict.
+func (g *guest) result(verdict int32) (Result, error) {
 	result := Result{Verdict: sdk.Verdict(verdict), Fields: g.set, Verified: g.verified != nil}
 	switch result.Verdict {
 	case sdk.Accept, sdk.Reject, sdk.Unknown:
 		return result, nil
 	case sdk.Fail:
-		return Result{}, withLastWords(g, errors.New("plugin says that it failed"))
+		return Result{}, g.withLastWords(ErrFailed)
 	}
 	return Result{}, fmt.Errorf("plugin returned %d, which is no verdict", verdict)
 }
 
-func (p *Plugin) describe(ctx context.Context, describes bool) (Description, error) {
-	g := &guest{runtime: p.runtime, call: Call{Log: slog.New(slog.DiscardHandler)}, set: map[string]string{}, describing: true}
-	export := sdk.ExportDescribe
-	if !describes {
-		export = "" // _initialize only
-	}
-	if _, err := p.enter(ctx, g, export, p.runtime.limits.Load); err != nil {
-		return Description{}, err
-	}
-	for key, value := range g.set { // it is shown on terminals
-		if strings.ContainsFunc(key+value, unicode.IsControl) || !utf8.ValidString(key+value) {
-			return Description{}, fmt.Errorf("%.40q holds control characters", key)
-		}
-	}
-	d := Description{Name: g.set["describe.name"], Version: g.set["describe.version"]}
-	if describes {
-		d.Settings = map[string]Setting{}
-	}
-	for key, value := range g.set {
-		name, ok := strings.CutPrefix(key, "describe.setting.")
-		if !ok {
-			continue
-		}
-		words := strings.Fields(value)
-		if len(words) == 0 {
-			return Description{}, fmt.Errorf("describe.setting.%s has no type", name)
-		}
-		setting := Setting{Type: sdk.SettingType(words[0])}
-		for _, word := range words[1:] {
-			setting.Required = setting.Required || word == "required"
-			setting.Secret = setting.Secret || word == "secret"
-		}
-		d.Settings[name] = setting
-	}
-	return d, nil
-}
-
-// enter makes an instance, calls _initialize and one export, and throws the instance away.
-func (p *Plugin) enter(ctx context.Context, g *guest, export string, limit time.Duration) (result int32, err error) {
+// newGuest makes the host's side of one run, with a context that ends when its time is over.
+func (a *attempt) newGuest(ctx context.Context, limit time.Duration) (*guest, context.Context, func()) {
+	g := &guest{attempt: a, set: map[string]string{}, calls: calls{hash: sha256.New()}}
 	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, guestKey{}, g))
-	defer cancel(nil)
 	g.ctx = ctx
-	g.clock = &stepClock{slots: p.runtime.slots, left: limit, expire: func() {
-		cancel(fmt.Errorf("%w: ran for more than %v", ErrLimit, limit))
+	g.clock = &stepClock{slots: a.plugin.runtime.slots, left: limit, expire: func() {
+		cancel(fmt.Errorf("%w: ran for more than %v; limits { run } changes it (a plugin's clock stands while it runs: a loop that waits for a time never ends, but sleep does)", ErrLimit, limit))
 	}}
-	select {
-	case p.runtime.places <- struct{}{}:
-		defer func() { <-p.runtime.places }()
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
-	}
-	if err := g.clock.resume(ctx); err != nil {
-		return 0, err
-	}
-	defer g.clock.pause()
-	defer func() { err = explain(ctx, g, err) }()
+	return g, ctx, func() { g.clock.pause(); cancel(nil) }
+}
 
-	instance, err := p.runtime.engine.InstantiateModule(ctx, p.compiled, p.config(ctx, g))
-	if err != nil {
-		return 0, err
-	}
-	// Only after the call has returned: closing frees the memory at once.
-	defer func() { _ = instance.Close(ctx) }()
-	if p.reactor {
-		if _, err := instance.ExportedFunction(sdk.ExportInitialize).Call(ctx); err != nil {
-			return 0, err
+// random fills p from the attempt's stream of random bytes, which is the same in each run.
+func (g *guest) random(p []byte) {
+	if g.stream == nil {
+		block, err := aes.NewCipher(g.key[:])
+		if err != nil {
+			panic(err) // 32 bytes are a key
 		}
+		g.stream = cipher.NewCTR(block, make([]byte, aes.BlockSize))
 	}
-	if export == "" {
-		return 0, nil
-	}
-	g.started = true
-	results, err := instance.ExportedFunction(export).Call(ctx)
-	if err == nil {
-		err = context.Cause(ctx) // it came to its end behind the deadline: between two checks
-	}
-	if err != nil || len(results) == 0 {
-		return 0, err
-	}
-	return int32(uint32(results[0])), nil
+	clear(p)
+	g.stream.XORKeyStream(p, p)
 }
 
-func (p *Plugin) config(ctx context.Context, g *guest) wazero.ModuleConfig {
-	return wazero.NewModuleConfig().
-		WithName("").         // anonymous: many at once
-		WithStartFunctions(). // none: enter calls _initialize itself
-		WithStdout(g.logWriter(slog.LevelInfo)).
-		WithStderr(g.logWriter(slog.LevelWarn)).
-		WithRandSource(rand.Reader).
-		WithSysWalltime().
-		WithSysNanotime().
-		WithNanosleep(func(ns int64) { g.sleep(ctx, time.Duration(ns)) })
-}
-
-// explain turns what wazero says into what an administrator can use.
-func explain(ctx context.Context, g *guest, err error) error {
-	if err == nil {
-		return nil
+// explain turns what wazero says into what an author and an administrator can use: the guest's own
+// words first, then what it means, then what to do.
+func (g *guest) explain(ctx context.Context, err error) error {
+	if g.failure != nil {
+		return g.failure
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	var exit *sys.ExitError
 	if errors.As(err, &exit) {
-		err = fmt.Errorf("plugin ended itself with exit code %d", exit.ExitCode())
-	} else {
-		first, _, _ := strings.Cut(err.Error(), "\n") // the rest is a stack of numbers
-		err = fmt.Errorf("plugin crashed: %s", strings.TrimSuffix(first, " (recovered by wazero)"))
+		return g.withLastWords(fmt.Errorf("plugin ended itself with exit code %d%s", exit.ExitCode(), hint(g.last)))
 	}
-	return withLastWords(g, err)
+	first, _, _ := strings.Cut(err.Error(), "\n") // the rest is a stack of numbers
+	first = strings.TrimSuffix(strings.TrimPrefix(first, "wasm error: "), " (recovered by wazero)")
+	return g.withLastWords(fmt.Errorf("plugin crashed: %s%s", first, hint(first+g.last)))
 }
 
-// withLastWords adds the first warning that the guest wrote: a Go plugin's panic, for example.
-func withLastWords(g *guest, err error) error {
+// hint says what a crash means, by what the guest or the engine says of it.
+func hint(text string) string {
+	for _, h := range [][2]string{
+		{"all goroutines are asleep", "a deadlock: it waits for something that only another call could bring"},
+		{"out of memory", "it needs more than limits { memory }, or keeps what it no longer needs"},
+		{"stack overflow", "it calls itself without an end"},
+		{"out of bounds memory", "it reads or writes outside of its memory"},
+		{"unreachable", "a panic, an abort or a failed assertion: what it wrote says which"},
+		{"indirect call type mismatch", "it calls a function through a damaged pointer"},
+		{"integer divide by zero", "it divides by zero"},
+	} {
+		if strings.Contains(text, h[0]) {
+			return " (" + h[1] + ")"
+		}
+	}
+	return ""
+}
+
+// withLastWords begins with the first warning that the guest wrote: a Go plugin's panic, for example.
+func (g *guest) withLastWords(err error) error {
 	if g.last == "" {
 		return err
 	}
-	return fmt.Errorf("%w: it wrote %q", err, g.last)
+	return fmt.Errorf("it wrote %q: %w", g.last, err)
 }
 
 // stepClock counts the time that a guest executes, and holds a slot meanwhile.
@@ -230,41 +450,4 @@ func (c *stepClock) outside(ctx context.Context, f func()) {
 	c.pause()
 	f()
 	_ = c.resume(ctx) // if the context is over, the guest is stopped at its next check
-}
-
-// maxLine is how much of a line is looked at. More than is shown, so that a password at the cut is
-// masked before the line is cut.
-const maxLine = sdk.MaxLog + 8<<10
-
-// secrets are what must not be seen in a log line: the password, and settings marked secret.
-func (p *Plugin) secrets(call Call) []string {
-	secrets := []string{call.Password.Reveal()}
-	for name, setting := range p.description.Settings {
-		if value, ok := call.Settings[name].(string); ok && setting.Secret {
-			secrets = append(secrets, value)
-		}
-	}
-	return secrets
-}
-
-// lineWriter logs what a guest writes to stdout or stderr, line by line.
-type lineWriter struct {
-	g     *guest
-	level slog.Level
-	line  []byte
-}
-
-func (w *lineWriter) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
-		line, tail, ended := bytes.Cut(rest, []byte("\n"))
-		if room := maxLine - len(w.line); room > 0 {
-			w.line = append(w.line, line[:min(len(line), room)]...)
-		}
-		if ended {
-			w.g.log(w.level, string(w.line))
-			w.line = w.line[:0]
-		}
-		rest = tail
-	}
-	return len(p), nil
 }

@@ -2,7 +2,8 @@
 // sdk (sdk/ABI.md). It knows nothing of logins; it gets fields and returns a verdict.
 //
 // [Runtime.Load] checks, rewrites and compiles a module, [Plugin.Run] asks it once. Every run
-// has an instance and a memory of its own, which nothing outlives.
+// starts from the same memory, which nothing of a run outlives; where a plugin waits for the host,
+// the run ends, and another one comes the same way when the answer is there (run.go, record.go).
 package sandbox
 
 import (
@@ -10,42 +11,73 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"net"
+	"net/netip"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/sallyport-ftps/sallyport/sdk"
 )
 
-// Runtime compiles plugins and bounds how many execute at once.
-type Runtime struct {
-	limits Limits
-	engine wazero.Runtime
-	cache  wazero.CompilationCache
-	known  map[string]map[string]signature // what may be imported, by module and name
-	slots  chan struct{}                   // one for each guest that executes
-	places chan struct{}                   // one for each guest that is there
+// Options are what a Runtime needs. The zero value works.
+type Options struct {
+	// CacheDir keeps compiled code, which is trusted as the program itself is: it must be a folder
+	// that only we can write. Empty: compiled anew at each start.
+	CacheDir string
+	// Executing is how many guests execute at once. 0: as many as there are cores.
+	Executing int
+	// Refuse says which addresses are our own listeners, which no plugin may connect to.
+	Refuse func(netip.AddrPort) bool
+	// Resolver finds addresses. Nil: the system's.
+	Resolver *net.Resolver
+	// NoReset gives each run a fresh instance, as on other systems than Linux.
+	NoReset bool
+	// NoRewrite leaves the checks out of the code, to show what they are for. Never in a server.
+	NoRewrite bool
 }
 
-// New makes a Runtime. CacheDir keeps compiled code, which is trusted as the program itself is:
-// it must be a folder that only we can write. Empty: compiled anew at each start.
-func New(ctx context.Context, cacheDir string, limits Limits) (*Runtime, error) {
+// Runtime compiles plugins and bounds how many execute at once.
+type Runtime struct {
+	options     Options
+	start       time.Time
+	engine      wazero.Runtime
+	cache       wazero.CompilationCache
+	known       map[string]map[string]signature // what may be imported, by module and name
+	slots       chan struct{}                   // one for each guest that executes
+	recorded    atomic.Int64                    // bytes of answers of all attempts
+	withdrawing sync.WaitGroup                  // attempts that were given up
+	pagemap     *os.File                        // what the kernel says of our pages; nil: nothing
+
+	mu      sync.Mutex
+	plugins map[*Plugin]bool // that are loaded
+}
+
+// New makes a Runtime.
+func New(ctx context.Context, o Options) (*Runtime, error) {
+	if o.Executing <= 0 {
+		o.Executing = runtime.GOMAXPROCS(0)
+	}
 	config := wazero.NewRuntimeConfigCompiler().
-		WithCloseOnContextDone(true).
-		WithMemoryLimitPages(uint32(limits.Memory >> 16)).
+		WithCloseOnContextDone(o.NoRewrite). // the ticks of the rewrite do it better
 		WithCoreFeatures(api.CoreFeaturesV2.SetEnabled(api.CoreFeatureSIMD, false))
-	r := &Runtime{limits: limits, slots: make(chan struct{}, max(1, limits.Executing)), places: make(chan struct{}, max(1, limits.Instances))}
-	if cacheDir != "" {
-		if err := trusted(cacheDir); err != nil {
+	r := &Runtime{options: o, start: time.Now(), slots: make(chan struct{}, o.Executing), pagemap: openPagemap(), plugins: map[*Plugin]bool{}}
+	if o.CacheDir != "" {
+		if err := trusted(o.CacheDir); err != nil {
 			return nil, err
 		}
-		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
+		cache, err := wazero.NewCompilationCacheWithDir(o.CacheDir)
 		if err != nil {
-			return nil, fmt.Errorf("compile cache %s: %w", cacheDir, err)
+			return nil, fmt.Errorf("compile cache %s: %w", o.CacheDir, err)
 		}
 		r.cache = cache
 		config = config.WithCompilationCache(cache)
@@ -72,23 +104,23 @@ func trusted(dir string) error {
 	return nil
 }
 
-// addImports makes the host modules that a plugin may import: the contract, and WASI with no
-// files, arguments or environment.
+// addImports makes the host modules that a plugin may import: the contract, and a minimal WASI.
 func (r *Runtime) addImports(ctx context.Context) error {
-	builder := r.engine.NewHostModuleBuilder(sdk.Module)
+	contract := r.engine.NewHostModuleBuilder(sdk.Module)
 	for name, f := range hostFunctions() {
-		builder = builder.NewFunctionBuilder().WithGoModuleFunction(f.call, f.params, f.results).Export(name)
+		contract.NewFunctionBuilder().WithGoModuleFunction(f.call, f.params, f.results).Export(name)
 	}
-	contract, err := builder.Compile(ctx)
-	if err != nil {
-		return fmt.Errorf("host module: %w", err)
+	wasi := r.engine.NewHostModuleBuilder(wasiModule)
+	for name, f := range wasiFunctions() {
+		wasi.NewFunctionBuilder().WithGoModuleFunction(f.module(), valueTypes(f.params), valueTypes("i")).Export(name)
 	}
-	wasi, err := wasi_snapshot_preview1.NewBuilder(r.engine).Compile(ctx)
-	if err != nil {
-		return fmt.Errorf("wasi module: %w", err)
-	}
+	wasi.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(exit), valueTypes("i"), nil).Export("proc_exit")
 	r.known = map[string]map[string]signature{}
-	for name, compiled := range map[string]wazero.CompiledModule{sdk.Module: contract, wasi_snapshot_preview1.ModuleName: wasi} {
+	for name, builder := range map[string]wazero.HostModuleBuilder{sdk.Module: contract, wasiModule: wasi} {
+		compiled, err := builder.Compile(ctx)
+		if err != nil {
+			return fmt.Errorf("host module %s: %w", name, err)
+		}
 		r.known[name] = map[string]signature{}
 		for export, f := range compiled.ExportedFunctions() {
 			r.known[name][export] = signature{letters(f.ParamTypes()), letters(f.ResultTypes())}
@@ -100,9 +132,26 @@ func (r *Runtime) addImports(ctx context.Context) error {
 	return nil
 }
 
-// Close closes all plugins too. No run may be under way.
+// now is a clock that only goes forward, and is far from zero.
+func (r *Runtime) now() time.Duration { return time.Hour + time.Since(r.start) }
+
+// Wait waits for attempts that are being withdrawn.
+func (r *Runtime) Wait() { r.withdrawing.Wait() }
+
+// Close waits for attempts that are being withdrawn, and closes all plugins too. No run may be under way.
 func (r *Runtime) Close(ctx context.Context) error {
-	err := r.engine.Close(ctx)
+	r.withdrawing.Wait()
+	r.mu.Lock()
+	loaded := slices.Collect(maps.Keys(r.plugins))
+	r.mu.Unlock()
+	var err error
+	for _, p := range loaded {
+		err = errors.Join(err, p.Close(ctx))
+	}
+	err = errors.Join(err, r.engine.Close(ctx))
+	if r.pagemap != nil {
+		_ = r.pagemap.Close()
+	}
 	if r.cache != nil {
 		err = errors.Join(err, r.cache.Close(ctx))
 	}
@@ -112,60 +161,129 @@ func (r *Runtime) Close(ctx context.Context) error {
 // Plugin is a compiled module.
 type Plugin struct {
 	runtime     *Runtime
+	limits      Limits
 	compiled    wazero.CompiledModule
 	reactor     bool // has _initialize
+	resettable  bool
+	globals     []string
+	memory      int // bytes that it may grow to
 	description Description
-}
+	pristine    *pristine // nil: each run has a fresh instance
+	open        chan struct{}
 
-// Description is what the plugin says of itself, if it does.
-type Description struct {
-	Name, Version string
-	// Settings is nil if the plugin does not tell which settings it has.
-	Settings map[string]Setting
-}
-
-// Setting is the description of one setting.
-type Setting struct {
-	Type     sdk.SettingType
-	Required bool
-	Secret   bool
+	mu     sync.Mutex
+	idle   []*instance
+	closed bool
+	users  sync.WaitGroup
 }
 
 // Description returns what the plugin says of itself.
 func (p *Plugin) Description() Description { return p.description }
 
+// Resets reports whether instances are put back after a run; else each run has a fresh one.
+func (p *Plugin) Resets() bool { return p.pristine != nil }
+
 // Check reports all faults of a module in one error, without compiling it.
-func (r *Runtime) Check(wasm []byte) error {
-	_, err := r.prepare(wasm)
+func (r *Runtime) Check(wasm []byte, limits Limits) error {
+	m, err := r.prepare(wasm, limits)
+	if err != nil {
+		return err
+	}
+	_, err = m.rewrite(limits)
 	return err
 }
 
-// Load checks, rewrites and compiles a module, and lets it describe itself.
-func (r *Runtime) Load(ctx context.Context, wasm []byte) (*Plugin, error) {
-	m, err := r.prepare(wasm)
+// Load checks, rewrites and compiles a module, and lets it describe itself. Close the plugin when it
+// is not needed any more.
+func (r *Runtime) Load(ctx context.Context, wasm []byte, limits Limits) (*Plugin, error) {
+	m, err := r.prepare(wasm, limits)
 	if err != nil {
 		return nil, err
 	}
-	rewritten, err := m.rewrite(r.limits)
-	if err != nil {
-		return nil, err
+	made := &rewritten{wasm: wasm, resettable: true, memory: limits.Memory}
+	if !r.options.NoRewrite {
+		if made, err = m.rewrite(limits); err != nil {
+			return nil, err
+		}
 	}
-	compiled, err := r.engine.CompileModule(experimental.WithCompilationWorkers(ctx, r.limits.Executing), rewritten)
+	compiled, err := r.engine.CompileModule(experimental.WithCompilationWorkers(ctx, r.options.Executing), made.wasm)
 	if err != nil {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
 	_, reactor := m.exports[sdk.ExportInitialize]
-	p := &Plugin{runtime: r, compiled: compiled, reactor: reactor}
-	_, describes := m.exports[sdk.ExportDescribe]
-	if p.description, err = p.describe(ctx, describes); err != nil {
-		return nil, errors.Join(fmt.Errorf("first run: %w", err), compiled.Close(ctx))
+	p := &Plugin{
+		runtime: r, limits: limits, compiled: compiled, reactor: reactor, resettable: made.resettable, globals: made.globals, memory: made.memory,
+		open: make(chan struct{}, max(1, limits.Open)),
+	}
+	r.mu.Lock()
+	r.plugins[p] = true
+	r.mu.Unlock()
+	if err := p.firstRun(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("first run: %w", err), p.Close(ctx))
 	}
 	return p, nil
 }
 
-func (r *Runtime) prepare(wasm []byte) (*module, error) {
-	if len(wasm) > r.limits.Module {
-		return nil, fmt.Errorf("module has %d bytes, at most %d are allowed", len(wasm), r.limits.Module)
+// firstRun initializes the plugin and lets it describe itself, with nothing granted; what its memory is
+// then is the image that every run starts from.
+func (p *Plugin) firstRun(ctx context.Context) error {
+	g, ctx, end := p.newAttempt(Call{}).newGuest(ctx, p.limits.Load)
+	defer end()
+	if err := g.clock.resume(ctx); err != nil {
+		return err
+	}
+	i, err := p.take(ctx)
+	if err != nil {
+		return g.explain(ctx, err)
+	}
+	defer i.discard(ctx)
+	if err := p.describe(ctx, i, g); err != nil {
+		return g.explain(ctx, err)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return p.keepPristine(i)
+}
+
+// enter and leave bracket a run.
+func (p *Plugin) enter() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errors.New("the plugin is closed")
+	}
+	p.users.Add(1)
+	return nil
+}
+
+func (p *Plugin) leave() { p.users.Done() }
+
+// Close waits for the runs under way, and frees the plugin.
+func (p *Plugin) Close(ctx context.Context) error {
+	p.mu.Lock()
+	closed := p.closed
+	p.closed = true
+	p.mu.Unlock()
+	if closed {
+		return nil
+	}
+	p.users.Wait()
+	p.runtime.mu.Lock()
+	delete(p.runtime.plugins, p)
+	p.runtime.mu.Unlock()
+	for _, i := range p.idle {
+		i.discard(ctx)
+	}
+	if p.pristine != nil {
+		p.pristine.image.close()
+	}
+	return p.compiled.Close(ctx)
+}
+
+func (r *Runtime) prepare(wasm []byte, limits Limits) (*module, error) {
+	if len(wasm) > limits.Module {
+		return nil, fmt.Errorf("module has %d bytes, at most %d are allowed", len(wasm), limits.Module)
 	}
 	m, err := parse(wasm)
 	if err != nil {
@@ -239,20 +357,32 @@ func (r *Runtime) importFaults(m *module) (faults []string) {
 }
 
 func letters(types []api.ValueType) string {
-	var s []byte
-	for _, t := range types {
-		switch t {
-		case api.ValueTypeI32:
-			s = append(s, 'i')
-		case api.ValueTypeI64:
-			s = append(s, 'I')
-		case api.ValueTypeF32:
-			s = append(s, 'f')
-		case api.ValueTypeF64:
-			s = append(s, 'F')
-		default:
-			s = append(s, '?')
-		}
+	text := make([]byte, len(types))
+	for i, t := range types {
+		text[i] = letter(t)
 	}
-	return string(s)
+	return string(text)
+}
+
+func valueTypes(letters string) []api.ValueType {
+	types := make([]api.ValueType, len(letters))
+	for i := range letters {
+		types[i] = map[byte]api.ValueType{'i': api.ValueTypeI32, 'I': api.ValueTypeI64}[letters[i]]
+	}
+	return types
+}
+
+// letter names a value type in a signature.
+func letter(t api.ValueType) byte {
+	switch t {
+	case api.ValueTypeI32:
+		return 'i'
+	case api.ValueTypeI64:
+		return 'I'
+	case api.ValueTypeF32:
+		return 'f'
+	case api.ValueTypeF64:
+		return 'F'
+	}
+	return '?'
 }

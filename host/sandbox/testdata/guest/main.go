@@ -2,8 +2,12 @@
 package main
 
 import (
+	crand "crypto/rand"
+	"errors"
 	"fmt"
+	"math/rand"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,8 +26,9 @@ func (method) Describe() sdk.Description {
 	return sdk.Description{Name: "test guest", Version: "7", Settings: []sdk.Setting{
 		{Name: "word", Type: sdk.String, Required: true},
 		{Name: "token", Type: sdk.String, Secret: true},
-		{Name: "list", Type: sdk.List},
-	}}
+		{Name: "list", Type: sdk.List, Help: "some words"},
+		{Name: "url", Type: sdk.String},
+	}, Needs: sdk.Needs{Password: true, HTTP: []string{"settings.url", "https://always.example"}}}
 }
 
 func (method) Authenticate(a sdk.Attempt) sdk.Verdict {
@@ -108,5 +113,252 @@ func (method) Authenticate(a sdk.Attempt) sdk.Verdict {
 		}
 		return sdk.Reject
 	}
+	if scene, ok := scenes[a.User()]; ok {
+		return scene(a)
+	}
 	return sdk.Unknown
+}
+
+// scenes are the ways of waiting for the host.
+var scenes = map[string]func(sdk.Attempt) sdk.Verdict{
+	"poll sleep": func(a sdk.Attempt) sdk.Verdict {
+		for i := 0; ; i++ {
+			a.Log(sdk.Info, "poll "+strconv.Itoa(i))
+			if poll(a, "n", strconv.Itoa(i)) == "approved" {
+				return sdk.Accept
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	},
+	"poll until": func(a sdk.Attempt) sdk.Verdict {
+		for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+			if poll(a, "n", "x") == "approved" {
+				return sdk.Accept
+			}
+			if a.Sleep(20*time.Millisecond) != nil {
+				return sdk.Fail
+			}
+		}
+		return a.Reject("rejected")
+	},
+	"poll map": func(a sdk.Attempt) sdk.Verdict {
+		all := map[string]int{}
+		for i := range 20 {
+			all["key "+strconv.Itoa(i)] = i
+		}
+		for key := range all {
+			if poll(a, "n", key) == "approved" {
+				return sdk.Accept
+			}
+		}
+		return sdk.Reject
+	},
+	"poll goroutines": func(a sdk.Attempt) sdk.Verdict {
+		turns := make(chan int)
+		for i := range 4 {
+			go func() {
+				for range 3 {
+					time.Sleep(time.Duration(i+1) * 3 * time.Millisecond)
+					turns <- i
+				}
+			}()
+		}
+		for range 12 {
+			if poll(a, "n", strconv.Itoa(<-turns)) == "approved" {
+				return sdk.Accept
+			}
+		}
+		return sdk.Reject
+	},
+	"poll random": func(a sdk.Attempt) sdk.Verdict {
+		for {
+			var nonce [8]byte
+			_, _ = crand.Read(nonce[:])
+			field, err := a.Get("random:8")
+			if err != nil {
+				return a.Fail(err.Error())
+			}
+			if poll(a, "n", fmt.Sprintf("%x-%x-%d", nonce, field, rand.Int63())) == "approved" {
+				return sdk.Accept
+			}
+		}
+	},
+	"other way": func(a sdk.Attempt) sdk.Verdict {
+		mark, _ := a.Get("mark")
+		poll(a, "n", "1")
+		if mark == "changed" {
+			poll(a, "n", "another")
+		}
+		poll(a, "n", "2")
+		return sdk.Accept
+	},
+	"early end": func(a sdk.Attempt) sdk.Verdict {
+		if mark, _ := a.Get("mark"); mark == "changed" {
+			return sdk.Accept
+		}
+		poll(a, "n", "1")
+		return sdk.Reject
+	},
+	"other read": func(a sdk.Attempt) sdk.Verdict {
+		poll(a, "n", "1")
+		if mark, _ := a.Get("mark"); mark == "changed" {
+			_, _ = a.Get("http.response.header.Date")
+		}
+		poll(a, "n", "2")
+		return sdk.Accept
+	},
+	"push":         func(a sdk.Attempt) sdk.Verdict { return push(a, time.Second) },
+	"push to wait": func(a sdk.Attempt) sdk.Verdict { return push(a, time.Hour) },
+	"approvals": func(a sdk.Attempt) sdk.Verdict {
+		password, _ := a.Password()
+		for i := range 1000 {
+			for range 2 { // the second is no change
+				if err := a.Approval(sdk.ApprovalStates()[i%2], password+strings.Repeat("x", 5000), ""); err != nil {
+					_, _ = a.Get("user") // the same way in each run, if the answer is
+				}
+			}
+		}
+		_, _ = a.VerifyPassword()
+		return sdk.Accept
+	},
+	"push marked": func(a sdk.Attempt) sdk.Verdict {
+		poll(a, "do", "poll")
+		_, _ = a.HTTP(sdk.Request{URL: a.Setting("url"), Query: map[string]string{"do": "withdraw ref-1"}, Withdraw: true})
+		poll(a, "do", "more")
+		return sdk.Accept
+	},
+	"push stubborn": func(a sdk.Attempt) sdk.Verdict {
+		for {
+			poll(a, "n", "again")
+		}
+	},
+	"references": func(a sdk.Attempt) sdk.Verdict {
+		_, err := a.HTTP(sdk.Request{URL: a.Setting("url"), Form: map[string]string{"pw@": "password"}, Header: map[string]string{"Authorization@": "secret.token"}, Query: map[string]string{"user@": "user"}})
+		return outcome(a, err)
+	},
+	"get secret": func(a sdk.Attempt) sdk.Verdict {
+		_, err := a.Get("secret.token")
+		return outcome(a, err)
+	},
+	"json": func(a sdk.Attempt) sdk.Verdict {
+		r, err := a.HTTP(sdk.Request{URL: a.Setting("url"), JSON: map[string]string{"/user/name@": "user", "/pass": "word"}, Username: "me", Password: "x"})
+		if err != nil {
+			return outcome(a, err)
+		}
+		name, _ := r.JSON("/user/name")
+		n, _ := r.JSONInt("/list/1")
+		_, missing := r.JSON("/nothing/here")
+		a.Log(sdk.Info, fmt.Sprint(r.Status, " ", name, " ", n, " ", missing, " ", r.Header("X-Reply")))
+		return sdk.Accept
+	},
+	"header": func(a sdk.Attempt) sdk.Verdict {
+		name, value, _ := strings.Cut(a.Setting("header"), ": ")
+		_, err := a.HTTP(sdk.Request{URL: a.Setting("url"), Header: map[string]string{name: value}})
+		return outcome(a, err)
+	},
+	"body": func(a sdk.Attempt) sdk.Verdict {
+		r, err := a.HTTP(sdk.Request{URL: a.Setting("url")})
+		if err == nil {
+			var body string
+			body, err = r.Body()
+			a.Log(sdk.Info, "body of "+strconv.Itoa(len(body)))
+		}
+		return outcome(a, err)
+	},
+	"big request": func(a sdk.Attempt) sdk.Verdict {
+		_, err := a.HTTP(sdk.Request{URL: a.Setting("url"), Header: map[string]string{"X": strings.Repeat("x", 40<<10)}, Body: strings.Repeat("x", 40<<10)})
+		return outcome(a, err)
+	},
+	"settings struct": func(a sdk.Attempt) sdk.Verdict {
+		s := struct {
+			URL     string        `setting:"url"`
+			Timeout time.Duration `setting:"timeout"`
+			Number  int           `setting:"number"`
+			Factor  float64       `setting:"factor"`
+			Flag    bool          `setting:"flag"`
+			List    []string      `setting:"list"`
+			Other   string        `setting:"other"`
+		}{Other: "default"}
+		err := a.Settings(&s)
+		a.Log(sdk.Info, fmt.Sprint(s))
+		return outcome(a, err)
+	},
+	"ask": func(a sdk.Attempt) sdk.Verdict {
+		yes, err := a.Ask("let " + a.User() + " in?")
+		if err != nil {
+			return outcome(a, err)
+		}
+		if yes {
+			return sdk.Accept
+		}
+		return sdk.Reject
+	},
+	"goroutines": func(a sdk.Attempt) sdk.Verdict {
+		for range 100_000 {
+			go func() { select {} }()
+		}
+		return sdk.Accept
+	},
+	"ticker": func(a sdk.Attempt) sdk.Verdict {
+		time.NewTicker(time.Millisecond)
+		go func() {
+			for {
+				time.Sleep(time.Microsecond)
+			}
+		}()
+		return sdk.Accept
+	},
+	"grow": func(a sdk.Attempt) sdk.Verdict {
+		all := make([]byte, 8<<20)
+		all[len(all)-1] = 1
+		return sdk.Accept
+	},
+}
+
+// poll asks the test's server, and returns what it says.
+func poll(a sdk.Attempt, key, value string) string {
+	r, err := a.HTTP(sdk.Request{URL: a.Setting("url"), Query: map[string]string{key: value}})
+	if err != nil {
+		a.Log(sdk.Warn, "poll: "+err.Error())
+		return ""
+	}
+	body, err := r.Body()
+	if err != nil {
+		a.Log(sdk.Warn, "body: "+err.Error())
+	}
+	return body
+}
+
+// push asks a person, and takes the request back if nobody waits any more.
+func push(a sdk.Attempt, every time.Duration) sdk.Verdict {
+	ref := poll(a, "do", "request")
+	_ = a.Approval("requested", ref, "4711")
+	defer func() {
+		if ref != "" {
+			poll(a, "do", "withdraw "+ref)
+		}
+	}()
+	for {
+		if err := a.Sleep(every); err != nil {
+			a.Log(sdk.Info, "sleep: "+err.Error())
+			return sdk.Fail
+		}
+		r, err := a.HTTP(sdk.Request{URL: a.Setting("url"), Query: map[string]string{"do": "poll"}})
+		if errors.Is(err, sdk.ErrGivenUp) {
+			return sdk.Fail
+		}
+		if body, _ := r.Body(); body == "approved" {
+			_ = a.Approval("approved", ref, "")
+			ref = ""
+			return sdk.Accept
+		}
+	}
+}
+
+func outcome(a sdk.Attempt, err error) sdk.Verdict {
+	if err == nil {
+		return sdk.Accept
+	}
+	a.Log(sdk.Info, "refused: "+err.Error())
+	return a.Reject("rejected")
 }

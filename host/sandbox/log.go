@@ -1,0 +1,131 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sallyport-ftps/sallyport/sdk"
+)
+
+// maxLine is how much of a line is looked at. More than is shown, so that a password at the cut is
+// masked before the line is cut.
+const maxLine = sdk.MaxLog + 8<<10
+
+// secrets are what must not be seen in a log line: the password, settings marked secret, and what
+// is passed by reference.
+func (p *Plugin) secrets(call Call) []string {
+	secrets := []string{call.Password.Reveal()}
+	for name, setting := range p.description.Settings {
+		if setting.Secret {
+			secrets = append(secrets, texts(call.Settings[name])...)
+		}
+	}
+	secrets = append(secrets, call.Reach.secretValues()...)
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // one may begin with another
+	return secrets
+}
+
+func (g *guest) importLog(level int32, message span) {
+	message.size = min(message.size, maxLine)
+	text, code := message.text(maxLine)
+	if code < 0 {
+		return
+	}
+	levels := [...]slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
+	g.log(levels[max(0, min(int(level), len(levels)-1))], text)
+}
+
+// log passes one line on, masked and bounded; the handler escapes it. What a run only repeats was
+// logged before.
+func (g *guest) log(level slog.Level, line string) {
+	if !g.live() {
+		return
+	}
+	g.logs++
+	within := g.logs <= g.plugin.limits.Logs
+	loud := level >= slog.LevelWarn && strings.TrimSpace(line) != "" && (g.last == "" || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: "))
+	if within || loud {
+		line = g.mask(line)
+	}
+	if loud {
+		g.last = line
+	}
+	switch {
+	case g.call.Log == nil:
+	case within:
+		g.call.Log.Log(g.ctx, level, "plugin says", "line", line)
+	case g.logs == g.plugin.limits.Logs+1:
+		g.call.Log.Log(g.ctx, slog.LevelWarn, "plugin says more than limits { log_lines } allows in a run: the rest is left out")
+	}
+}
+
+// logHost is for what the host has to say of a call.
+func (a *attempt) logHost(ctx context.Context, level slog.Level, line string) {
+	if a.call.Log != nil {
+		a.call.Log.Log(ctx, level, "plugin's call", "line", a.mask(line))
+	}
+}
+
+// shortSecret is a length below which masking would tell more than it hides.
+const shortSecret = 4
+
+func (a *attempt) mask(line string) string {
+	for _, s := range a.secrets {
+		if s != "" && len(s) < shortSecret && strings.Contains(line, s) {
+			return "[a line that may hold a short secret]"
+		}
+		quoted := strconv.Quote(s)
+		for _, form := range []string{s, quoted[1 : len(quoted)-1]} {
+			if form != "" {
+				line = strings.ReplaceAll(line, form, "[secret]")
+			}
+		}
+	}
+	return strings.ToValidUTF8(line[:min(len(line), sdk.MaxLog)], "?")
+}
+
+// lineWriter takes what a guest writes to stdout or stderr apart into lines.
+type lineWriter struct{ line []byte }
+
+func (w *lineWriter) write(p []byte, log func(line string)) {
+	for rest := p; len(rest) > 0; {
+		line, tail, ended := bytes.Cut(rest, []byte("\n"))
+		if room := maxLine - len(w.line); room > 0 {
+			w.line = append(w.line, line[:min(len(line), room)]...)
+		}
+		if ended {
+			w.flush(log)
+		}
+		rest = tail
+	}
+}
+
+func (w *lineWriter) flush(log func(line string)) {
+	if len(bytes.TrimSpace(w.line)) > 0 {
+		log(string(w.line))
+	}
+	w.line = w.line[:0]
+}
+
+// print logs what the guest wrote to descriptor 1 or 2.
+func (g *guest) print(descriptor int32, p []byte) {
+	if descriptor == 1 {
+		g.out.write(p, func(line string) { g.log(slog.LevelInfo, line) })
+		return
+	}
+	g.err.write(p, func(line string) { g.log(slog.LevelWarn, line) })
+}
+
+// flush logs lines that were not ended.
+func (g *guest) flush() {
+	if len(g.out.line) > 0 {
+		g.print(1, []byte("\n"))
+	}
+	if len(g.err.line) > 0 {
+		g.print(2, []byte("\n"))
+	}
+}

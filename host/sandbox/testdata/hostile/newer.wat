@@ -1,0 +1,3 @@
+;; written for a later version
+;; load: version 2 | version 1
+(module (memory 1) (export "memory" (memory 0)) (func (export "sallyport_abi_2")) (func (export "authenticate") (result i32) i32.const 1))

@@ -1,0 +1,3 @@
+;; crashes
+;; run: unreachable
+(module (memory 1) (export "memory" (memory 0)) (func (export "sallyport_abi_1")) (func (export "authenticate") (result i32) unreachable))

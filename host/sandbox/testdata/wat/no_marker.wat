@@ -1,2 +1,0 @@
-;; some other module
-(module (memory 1) (export "memory" (memory 0)) (func (export "authenticate") (result i32) i32.const 1))

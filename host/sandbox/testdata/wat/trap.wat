@@ -1,2 +1,0 @@
-;; crashes
-(module (memory 1) (export "memory" (memory 0)) (func (export "sallyport_abi_1")) (func (export "authenticate") (result i32) unreachable))
