@@ -33,6 +33,9 @@ const (
 	SessionClosedType  Type = Root + ".session.closed"
 	ServerStartedType  Type = Root + ".server.started"
 	ServerStoppedType  Type = Root + ".server.stopped"
+	ServerReloadedType Type = Root + ".server.reloaded"
+	ServerDegradedType Type = Root + ".server.degraded"
+	ServerRestoredType Type = Root + ".server.restored"
 )
 
 // Reason says why, from a closed list, so that a program can branch on it.
@@ -69,6 +72,7 @@ const (
 	InternalError    Reason = "internal_error"
 	AccountDamaged   Reason = "account_damaged" // its record or hash can't be read
 	MethodOverLimits Reason = "limit_exceeded"
+	MethodBroken     Reason = "method_broken" // it crashed again and again, and is not asked for a while
 )
 
 // Known reports whether r is in the closed list; a plugin may only give such a reason.
@@ -77,7 +81,7 @@ func (r Reason) Known() bool {
 	case WrongPassword, WrongCode, UnknownUser, Rejected, AccountDisabled, AccountExpired, GroupNotAllowed,
 		AccountLocked, SourceBanned, MethodFailed, TimedOut, Overloaded, ClientLeft, FactorMissing, NoMethod,
 		BadName, EmptyPassword, InputTooLong, HomeUnavailable, EventNotStored, ShuttingDown, MethodStopped,
-		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits:
+		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits, MethodBroken:
 		return true
 	}
 	return false
@@ -165,6 +169,41 @@ type ServerStopped struct {
 	UptimeMS int64  `json:"uptime_ms"`
 }
 
+// ServerReloaded says that another configuration is in use.
+type ServerReloaded struct {
+	Name     string   `json:"name"`
+	Services []string `json:"services"`
+	Methods  []string `json:"methods"`
+}
+
+// ServerDegraded says that a part of the server does not work as it should.
+type ServerDegraded struct {
+	Name   string `json:"name"`
+	Reason Reason `json:"reason"`
+	// Method is the one whose plugin crashes again and again.
+	Method string `json:"method,omitempty"`
+	// Source is the address (IPv6: the /64) for which it is not asked until then. Empty: it crashed for
+	// several, and for nobody it did not.
+	Source string    `json:"source,omitempty"`
+	Until  time.Time `json:"until,omitzero"`
+}
+
+// ServerRestored is the end of what ServerDegraded with the same method and source began.
+type ServerRestored struct {
+	Name   string `json:"name"`
+	Method string `json:"method,omitempty"`
+	Source string `json:"source,omitempty"`
+}
+
+// EventType implements [Payload].
+func (*ServerReloaded) EventType() Type { return ServerReloadedType }
+
+// EventType implements [Payload].
+func (*ServerDegraded) EventType() Type { return ServerDegradedType }
+
+// EventType implements [Payload].
+func (*ServerRestored) EventType() Type { return ServerRestoredType }
+
 // EventType implements [Payload].
 func (*LoginAccepted) EventType() Type { return LoginAcceptedType }
 
@@ -202,6 +241,12 @@ func newPayload(t Type) Payload {
 		return &ServerStarted{}
 	case ServerStoppedType:
 		return &ServerStopped{}
+	case ServerReloadedType:
+		return &ServerReloaded{}
+	case ServerDegradedType:
+		return &ServerDegraded{}
+	case ServerRestoredType:
+		return &ServerRestored{}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
@@ -55,20 +56,30 @@ type record struct {
 type Accounts struct {
 	store  state.Store
 	hasher *Hasher
-	rules  policy.Passwords
-	groups []string
+	rules  atomic.Pointer[Rules]
 	dummy  string // hash that unknown names are checked against, so that they take as long
 	now    func() time.Time
 }
 
-// New makes the manager. Groups are the names that an account may be in.
-func New(ctx context.Context, store state.Store, hasher *Hasher, rules policy.Passwords, groups []string) (*Accounts, error) {
+// Rules are what a new account or password must fit.
+type Rules struct {
+	Passwords policy.Passwords
+	Groups    []string // that an account may be in
+}
+
+// New makes the manager.
+func New(ctx context.Context, store state.Store, hasher *Hasher, rules Rules) (*Accounts, error) {
 	dummy, err := hasher.Hash(ctx, secret.New("the password of nobody"))
 	if err != nil {
 		return nil, err
 	}
-	return &Accounts{store: store, hasher: hasher, rules: rules, groups: groups, dummy: dummy, now: time.Now}, nil
+	a := &Accounts{store: store, hasher: hasher, dummy: dummy, now: time.Now}
+	a.SetRules(rules)
+	return a, nil
 }
+
+// SetRules changes the rules from now on.
+func (a *Accounts) SetRules(rules Rules) { a.rules.Store(&rules) }
 
 // Add makes an account. The name is made canonical; a group must exist; the policy decides on the password.
 // The error is ErrExists, ErrInvalid, *policy.Refusal or the store's.
@@ -194,8 +205,8 @@ func (a *Accounts) validate(account *Account) error {
 		account.Groups = []string{"default"}
 	}
 	for _, group := range account.Groups {
-		if !slices.Contains(a.groups, group) {
-			return fmt.Errorf("%w: group %q is not in the configuration; there are %q", ErrInvalid, group, a.groups)
+		if !slices.Contains(a.rules.Load().Groups, group) {
+			return fmt.Errorf("%w: group %q is not in the configuration; there are %q", ErrInvalid, group, a.rules.Load().Groups)
 		}
 	}
 	if account.Email != "" {
@@ -210,7 +221,7 @@ func (a *Accounts) validate(account *Account) error {
 }
 
 func (a *Accounts) newHash(ctx context.Context, account Account, password secret.Text) (string, error) {
-	if err := a.rules.Check(password, append([]string{account.Name, account.Email}, account.Groups...)...); err != nil {
+	if err := a.rules.Load().Passwords.Check(password, append([]string{account.Name, account.Email}, account.Groups...)...); err != nil {
 		return "", err
 	}
 	return a.hasher.Hash(ctx, password)

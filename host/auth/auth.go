@@ -23,7 +23,7 @@ import (
 type Attempt struct {
 	ID       string // joins the events of this login; made by Login
 	Service  string
-	Chain    []Step // the service's methods, in order
+	Chain    Chain  // the service's methods, in order
 	Typed    string // the name as the client sent it
 	User     string // canonical; made by Login
 	Password secret.Text
@@ -35,6 +35,15 @@ type Attempt struct {
 	// Prepare opens what the session needs, such as the home folder, before the login counts as
 	// accepted. Its error refuses the login.
 	Prepare func(Grant) error
+}
+
+// Chain gives the methods of a service as they are now. They can be asked until release is called,
+// even if others take their place meanwhile.
+type Chain func() (steps []Step, release func())
+
+// Fixed is a chain that never changes.
+func Fixed(steps ...Step) Chain {
+	return func() ([]Step, func()) { return steps, func() {} }
 }
 
 // Step is one method's place in a chain.
@@ -73,6 +82,7 @@ type Answer struct {
 	Verdict Verdict
 	Reason  events.Reason
 	Detail  string   // for the log and the administrator: never shown to a client
+	Crashed bool     // Failed because the method itself is broken, not what it asks
 	Grant   Grant    // if Accepted
 	Ignored []string // fields that the plugin set and has no grant for
 	Log     []string // what the plugin logged, if the attempt is a trial
@@ -127,6 +137,7 @@ type Homes interface {
 
 // Options are what an Authority needs.
 type Options struct {
+	Name        string // of the server, for events
 	Recorder    Recorder
 	Attempts    *policy.Attempts
 	Homes       Homes
@@ -137,6 +148,7 @@ type Options struct {
 // Authority decides logins.
 type Authority struct {
 	Options
+	breakers breakers
 
 	mu      sync.Mutex
 	flights map[flightKey]*flight
@@ -230,8 +242,6 @@ func admit(attempt *Attempt) (events.Reason, string) {
 		return events.InputTooLong, ""
 	case attempt.Password.Empty():
 		return events.EmptyPassword, "no method is asked with an empty password"
-	case len(attempt.Chain) == 0:
-		return events.NoMethod, "the service has no method"
 	}
 	user, err := policy.Username(attempt.Typed)
 	if err != nil {
@@ -322,7 +332,7 @@ func counts(out Outcome) policy.Outcome {
 	case events.UnknownUser, events.BadName, events.EmptyPassword, events.InputTooLong:
 		return policy.FailedUnknown
 	case events.MethodFailed, events.TimedOut, events.Overloaded, events.EventNotStored, events.HomeUnavailable,
-		events.AccountDamaged, events.ShuttingDown, events.NoMethod, events.InternalError, events.MethodOverLimits:
+		events.AccountDamaged, events.ShuttingDown, events.NoMethod, events.InternalError, events.MethodOverLimits, events.MethodBroken:
 		return policy.NotCounted
 	}
 	return policy.Failed

@@ -76,7 +76,7 @@ func newAuthority(r *record, change ...func(*auth.Options)) *auth.Authority {
 
 func attempt(chain ...auth.Step) auth.Attempt {
 	return auth.Attempt{
-		Service: "partners", Chain: chain, Typed: "Alice", Password: secret.New("canary-4711"),
+		Service: "partners", Chain: auth.Fixed(chain...), Typed: "Alice", Password: secret.New("canary-4711"),
 		Peer: netip.MustParseAddrPort("192.0.2.1:5000"), Timeout: time.Minute,
 	}
 }

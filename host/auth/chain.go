@@ -33,7 +33,9 @@ func (v Verdict) String() string {
 func (a *Authority) ask(ctx context.Context, attempt Attempt) Outcome {
 	out := Outcome{Reason: events.UnknownUser}
 	known := "" // the name, once some method knew it
-	for _, step := range attempt.Chain {
+	steps, release := attempt.Chain()
+	defer release()
+	for _, step := range steps {
 		answer := a.askOne(ctx, attempt, step, false, &out.Trace)
 		if answer.Verdict == Accepted || answer.Verdict == Rejected {
 			known = attempt.User
@@ -51,7 +53,7 @@ func (a *Authority) ask(ctx context.Context, attempt Attempt) Outcome {
 		}
 	}
 	if allSkipped(out.Trace) {
-		out.Reason, out.Detail = events.NoMethod, "every method of the service is stopped"
+		out.Reason, out.Detail = events.NoMethod, "the service has no method, or all are stopped"
 	}
 	return out
 }
@@ -95,10 +97,15 @@ func (a *Authority) askOne(ctx context.Context, attempt Attempt, step Step, fact
 		a.record(attempt, step, factor, answer, 0, traces)
 		return answer
 	}
+	if answer, held := a.heldBack(attempt, step.ID); held {
+		a.record(attempt, step, factor, answer, 0, traces)
+		return answer
+	}
 	start := time.Now()
 	methodCtx, cancel := context.WithTimeout(ctx, step.Timeout)
 	defer cancel()
 	answer := safely(methodCtx, attempt, step)
+	a.noteCrash(ctx, attempt, step.ID, answer)
 	// Neither an answer after the end nor a verdict that is none lets anybody in.
 	switch {
 	case ctx.Err() != nil:
@@ -117,7 +124,7 @@ func (a *Authority) askOne(ctx context.Context, attempt Attempt, step Step, fact
 func safely(ctx context.Context, attempt Attempt, step Step) (answer Answer) {
 	defer func() {
 		if recover() != nil {
-			answer = Answer{Verdict: Failed, Reason: events.InternalError, Detail: "method " + step.ID + " panicked"}
+			answer = Answer{Verdict: Failed, Reason: events.InternalError, Detail: "method " + step.ID + " panicked", Crashed: true}
 		}
 	}()
 	return step.Method.Authenticate(ctx, attempt)

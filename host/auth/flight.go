@@ -9,6 +9,7 @@ import (
 // flight is one walk through the chain that equal attempts (name, password, source, service) share:
 // a client with ten connections, or a stranger with a thousand, costs one.
 type flight struct {
+	key     flightKey
 	leader  string // login id of the attempt that is asked for
 	waiting int    // guarded by Authority.mu
 	cancel  context.CancelCauseFunc
@@ -52,7 +53,7 @@ func (a *Authority) board(ctx context.Context, attempt Attempt, key flightKey) *
 		return f
 	}
 	flightCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	f := &flight{leader: attempt.ID, waiting: 1, cancel: cancel, done: make(chan struct{})}
+	f := &flight{key: key, leader: attempt.ID, waiting: 1, cancel: cancel, done: make(chan struct{})}
 	a.flights[key] = f
 	go func() {
 		limited, stop := context.WithTimeout(flightCtx, attempt.Timeout)
@@ -60,7 +61,7 @@ func (a *Authority) board(ctx context.Context, attempt Attempt, key flightKey) *
 		stop()
 		cancel(nil)
 		a.mu.Lock()
-		delete(a.flights, key)
+		a.land(f)
 		a.mu.Unlock()
 		close(f.done)
 	}()
@@ -74,6 +75,14 @@ func (a *Authority) leave(ctx context.Context, f *flight) (last bool) {
 	if f.waiting--; f.waiting > 0 {
 		return false
 	}
+	a.land(f) // nobody may board it any more
 	f.cancel(context.Cause(ctx))
 	return true
+}
+
+// land is called with the lock.
+func (a *Authority) land(f *flight) {
+	if a.flights[f.key] == f {
+		delete(a.flights, f.key)
+	}
 }

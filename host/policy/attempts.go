@@ -68,6 +68,15 @@ func NewAttempts(limits AttemptLimits, now func() time.Time) *Attempts {
 	}
 }
 
+// SetLimits changes the limits from now on. What is counted, locked or banned stays so.
+func (a *Attempts) SetLimits(limits AttemptLimits) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.limits = limits
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
 // Try is one attempt before its password is checked. An empty Account and a Source that is not valid
 // are not counted.
 type Try struct {
