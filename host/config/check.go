@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/hex"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -20,8 +19,9 @@ import (
 
 // checker turns the raw file into a Config and collects every problem on the way.
 type checker struct {
-	dir   string
-	diags hcl.Diagnostics
+	dir      string
+	diags    hcl.Diagnostics
+	warnings []string
 }
 
 // problem notes one; allowed ends the sentence "... is allowed" or stands for itself.
@@ -120,7 +120,7 @@ func (c *checker) service(r *rawService, config *Config) Service {
 	}
 	if len(s.Authentications) == 0 {
 		help := "add a block authentication \"accounts\" { plugin = \"local\" } and name it in server { authentications = [...] }"
-		if ids := config.ids(); len(ids) > 0 {
+		if ids := config.IDs(); len(ids) > 0 {
 			help = fmt.Sprintf("server { authentications = [%s] } would ask all that are there", quoted(ids))
 		}
 		c.problem(r.Range, "No method", "the service has no authentications, and server { } has none: nobody could log in; %s", help)
@@ -136,51 +136,6 @@ func (c *checker) service(r *rawService, config *Config) Service {
 	return s
 }
 
-func (c *checker) authentication(r *rawAuthentication, config *Config) Authentication {
-	a := Authentication{
-		ID:             r.ID,
-		Name:           value(r.Name, r.ID),
-		Plugin:         value(r.Plugin, ""),
-		SHA256:         strings.ToLower(value(r.SHA256, "")),
-		Enabled:        value(r.Enabled, true),
-		Timeout:        c.duration(r.Body, "timeout", r.Timeout, 30*time.Second, time.Millisecond, time.Hour),
-		Settings:       c.settings(r),
-		SecondFactor:   r.SecondFactor,
-		FactorRequired: value(r.SecondFactorRequired, true),
-		NextOnReject:   c.oneOf(r.Body, "on_reject", r.OnReject, "refuse", "next") == "next",
-		NextOnFailure:  c.oneOf(r.Body, "on_failure", r.OnFailure, "refuse", "next") == "next",
-	}
-	c.word(r.Range, "authentication ID", r.ID)
-	a.where = func(setting string) string {
-		at := rangeOf(r.Body, "settings")
-		if r.Settings != nil {
-			pairs, _ := hcl.ExprMap(r.Settings.Expr)
-			for _, pair := range pairs {
-				if key, _ := pair.Key.Value(nil); key.Type() == cty.String && key.IsKnown() && !key.IsNull() && key.AsString() == setting {
-					at = pair.Key.Range()
-				}
-			}
-		}
-		return fmt.Sprintf("%s:%d", at.Filename, at.Start.Line)
-	}
-	if strings.ContainsRune(a.Plugin, '/') || strings.HasSuffix(a.Plugin, ".wasm") {
-		a.Plugin = absolute(c.dir, a.Plugin)
-	}
-	if a.Plugin == "" {
-		c.problem(r.Range, "No plugin", `plugin = "local", or the path of a .wasm file, is needed`)
-	}
-	if digest, err := hex.DecodeString(a.SHA256); err != nil || (len(digest) != 32 && len(digest) != 0) {
-		c.problem(rangeOf(r.Body, "sha256"), "Wrong digest", "%q: 64 hexadecimal digits are expected", a.SHA256)
-	}
-	if g := r.Grant; g != nil {
-		a.Password, a.Groups, a.HomeUnder = value(g.Password, false), g.Groups, absolute(c.dir, value(g.HomeUnder, ""))
-		for _, group := range g.Groups {
-			c.knownGroup(rangeOf(g.Body, "groups"), group, config)
-		}
-	}
-	return a
-}
-
 // settings evaluates settings = { ... } to plain Go values.
 func (c *checker) settings(r *rawAuthentication) map[string]any {
 	if r.Settings == nil {
@@ -191,14 +146,15 @@ func (c *checker) settings(r *rawAuthentication) map[string]any {
 	if diags.HasErrors() {
 		return nil
 	}
-	if settings, ok := plain(v).(map[string]any); ok {
+	if settings, ok := Plain(v).(map[string]any); ok {
 		return settings
 	}
 	c.problem(r.Settings.Expr.Range(), "Wrong settings", "settings = { name = value, ... } is expected")
 	return nil
 }
 
-func plain(v cty.Value) any {
+// Plain turns a value of HCL into strings, bool, float64, []any and map[string]any; nil for null.
+func Plain(v cty.Value) any {
 	switch t := v.Type(); {
 	case v.IsNull() || !v.IsKnown():
 		return nil
@@ -212,13 +168,13 @@ func plain(v cty.Value) any {
 	case t.IsObjectType() || t.IsMapType():
 		m := map[string]any{}
 		for key, element := range v.AsValueMap() {
-			m[key] = plain(element)
+			m[key] = Plain(element)
 		}
 		return m
 	case t.IsTupleType() || t.IsListType() || t.IsSetType():
 		list := []any{}
 		for _, element := range v.AsValueSlice() {
-			list = append(list, plain(element))
+			list = append(list, Plain(element))
 		}
 		return list
 	}
@@ -304,7 +260,7 @@ func (c *checker) events(r *rawEvents) Events {
 
 // references checks every name that one block uses of another, and that homes are apart from our own data.
 func (c *checker) references(raw *rawConfig, config *Config) {
-	ids := config.ids()
+	ids := config.IDs()
 	check := func(body hcl.Body, attribute string, used []string) {
 		for i, id := range used {
 			if !slices.Contains(ids, id) {
@@ -444,6 +400,15 @@ func (c *checker) size(body hcl.Body, name string, text *string, unset int64) in
 	}
 	c.problem(rangeOf(body, name), "Wrong size", `%s = %q; a size such as "500MiB", "2GiB" or "0" is expected`, name, *text)
 	return unset
+}
+
+func (c *checker) sizeWithin(body hcl.Body, name string, text *string, unset, least, most int) int {
+	n := c.size(body, name, text, int64(unset))
+	if n < int64(least) || n > int64(most) {
+		c.problem(rangeOf(body, name), "Wrong size", "%s = %d bytes; %d to %d is allowed", name, n, least, most)
+		return unset
+	}
+	return int(n)
 }
 
 func (c *checker) number(body hcl.Body, name string, n *int, unset, least, most int) int {

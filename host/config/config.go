@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/sandbox"
 )
 
 // Config is a whole, checked configuration with all defaults filled in.
@@ -20,6 +21,7 @@ type Config struct {
 	Passwords       policy.Passwords
 	Attempts        policy.AttemptLimits
 	Events          Events
+	Warnings        []string // what is allowed, and should be known
 }
 
 // Server is the block server {}.
@@ -61,6 +63,8 @@ type Authentication struct {
 	Password       bool     // grant: the plugin sees the password
 	Groups         []string // grant: groups that it may put users in
 	HomeUnder      string   // grant: the folder below which it may say the home folder
+	Grants         sandbox.Grants
+	Limits         sandbox.Limits
 	SecondFactor   []string
 	FactorRequired bool
 	NextOnReject   bool
@@ -95,6 +99,16 @@ func (c *Config) Group(name string) (Group, bool) {
 	return Group{}, false
 }
 
+// Service returns the service of that name; without one, the zero value, which has no methods.
+func (c *Config) Service(name string) Service {
+	for _, s := range c.Services {
+		if s.Name == name {
+			return s
+		}
+	}
+	return Service{}
+}
+
 // Authentication returns the method of that ID.
 func (c *Config) Authentication(id string) (Authentication, bool) {
 	for _, a := range c.Authentications {
@@ -105,12 +119,22 @@ func (c *Config) Authentication(id string) (Authentication, bool) {
 	return Authentication{}, false
 }
 
-func (c *Config) ids() []string {
+// IDs lists the methods.
+func (c *Config) IDs() []string {
 	ids := make([]string, 0, len(c.Authentications))
 	for _, a := range c.Authentications {
 		ids = append(ids, a.ID)
 	}
 	return ids
+}
+
+// ServiceNames lists the services.
+func (c *Config) ServiceNames() []string {
+	names := make([]string, 0, len(c.Services))
+	for _, s := range c.Services {
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 // GroupNames lists the groups.

@@ -95,7 +95,7 @@ func Parse(file string, source []byte) (*Config, error) {
 	}
 	c := &checker{dir: dir, diags: diags}
 	config := c.config(&raw)
-	config.File = file
+	config.File, config.Warnings = file, c.warnings
 	if c.diags.HasErrors() {
 		return nil, &Problems{c.diags}
 	}

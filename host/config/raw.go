@@ -62,15 +62,47 @@ type rawAuthentication struct {
 	OnReject             *string        `hcl:"on_reject"`
 	OnFailure            *string        `hcl:"on_failure"`
 	Grant                *rawGrant      `hcl:"grant,block"`
+	Secrets              []rawSecret    `hcl:"secret,block"`
+	Limits               *rawLimits     `hcl:"limits,block"`
 	Range                hcl.Range      `hcl:",def_range"`
 	Body                 hcl.Body       `hcl:",body"`
 }
 
 type rawGrant struct {
-	Password  *bool    `hcl:"password"`
-	Groups    []string `hcl:"groups,optional"`
-	HomeUnder *string  `hcl:"home_under"`
-	Body      hcl.Body `hcl:",body"`
+	Password   *bool    `hcl:"password"`
+	Groups     []string `hcl:"groups,optional"`
+	HomeUnder  *string  `hcl:"home_under"`
+	HTTP       []string `hcl:"http,optional"`
+	Network    []string `hcl:"network,optional"`
+	PasswordTo []string `hcl:"password_to,optional"`
+	CA         *string  `hcl:"ca"`
+	Body       hcl.Body `hcl:",body"`
+}
+
+type rawSecret struct {
+	Name  string    `hcl:"name,label"`
+	Value string    `hcl:"value"`
+	To    []string  `hcl:"to"`
+	Range hcl.Range `hcl:",def_range"`
+	Body  hcl.Body  `hcl:",body"`
+}
+
+type rawLimits struct {
+	Module      *string  `hcl:"module"`
+	Function    *string  `hcl:"function"`
+	Memory      *string  `hcl:"memory"`
+	Table       *int     `hcl:"table"`
+	Run         *string  `hcl:"run"`
+	Runs        *int     `hcl:"runs"`
+	Recorded    *string  `hcl:"recorded"`
+	Request     *string  `hcl:"request"`
+	Response    *string  `hcl:"response"`
+	HTTPTimeout *string  `hcl:"http_timeout"`
+	Requests    *int     `hcl:"requests"`
+	Instances   *int     `hcl:"instances"`
+	Sockets     *int     `hcl:"sockets"`
+	LogLines    *int     `hcl:"log_lines"`
+	Body        hcl.Body `hcl:",body"`
 }
 
 type rawGroup struct {
