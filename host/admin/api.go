@@ -85,7 +85,7 @@ type Method struct {
 	ID      string `json:"id"`
 	Name    string `json:"name"`
 	Plugin  string `json:"plugin"`
-	State   string `json:"state"` // StateRunning, StateStopped or StateDisabled
+	State   string `json:"state"` // StateRunning and so on
 	Version string `json:"version,omitempty"`
 }
 
@@ -94,7 +94,15 @@ const (
 	StateRunning  = "running"
 	StateStopped  = "stopped"  // by a command, until the next start of the server
 	StateDisabled = "disabled" // enabled = false in the configuration
+	StateFailing  = "failing"  // its plugin crashed for several sources, and for nobody not
 )
+
+// Reloaded says what a reload came to.
+type Reloaded struct {
+	Services int      `json:"services"`
+	Methods  int      `json:"methods"`
+	Changed  []string `json:"changed"` // methods whose plugin is another one now, or that are new
+}
 
 // Server says which server answers.
 type Server struct {

@@ -101,6 +101,11 @@ func (c *Client) SetStopped(ctx context.Context, id string, stopped bool) (Metho
 	return call[Method](ctx, c, http.MethodPost, "/v1/methods/"+url.PathEscape(id)+verb, nil)
 }
 
+// Reload lets the server use its configuration as it is now in the file.
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	return call[Reloaded](ctx, c, http.MethodPost, "/v1/reload", nil)
+}
+
 // Follow calls handle for each event since then and, if live, for each that comes until the
 // context ends or the server stops.
 func (c *Client) Follow(ctx context.Context, since time.Time, live bool, handle func(events.Event) error) error {

@@ -23,6 +23,7 @@ type Backend struct {
 	Logins   Logins
 	Methods  Methods
 	Events   Events
+	Reload   func(ctx context.Context) (Reloaded, error) // nil: nothing to reload
 	// CheckHome refuses a home folder for an account.
 	CheckHome func(home string) error
 	Server    Server
@@ -76,6 +77,7 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/methods", answer(methods, h.listMethods))
 	mux.HandleFunc("POST /v1/methods/{id}/stop", answer(methods, h.setStopped(true)))
 	mux.HandleFunc("POST /v1/methods/{id}/start", answer(methods, h.setStopped(false)))
+	mux.HandleFunc("POST /v1/reload", answer(b.Reload != nil, func(r *http.Request) (Reloaded, error) { return b.Reload(r.Context()) }))
 	mux.HandleFunc("GET /v1/events", h.events)
 	mux.HandleFunc("GET /v1/server", answer(true, func(*http.Request) (Server, error) { return h.Server, nil }))
 	return mux

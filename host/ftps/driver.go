@@ -58,7 +58,7 @@ func (d *driver) GetSettings() (*ftpserver.Settings, error) {
 		Listener:             d.session.listener,
 		ListenAddr:           d.service.options.Name, // what STAT shows
 		Banner:               d.service.options.Banner,
-		IdleTimeout:          max(1, int(d.service.options.IdleTimeout/time.Second)),
+		IdleTimeout:          max(1, int(d.session.settings.IdleTimeout/time.Second)),
 		ConnectionTimeout:    max(1, int(d.service.options.Limits.DataConnect/time.Second)),
 		TLSRequired:          required,
 		DisableActiveMode:    true, // PASV then PORT would leak the listener, and PORT reaches into the client's network
@@ -88,7 +88,7 @@ func (d *driver) GetTLSConfig() (*tls.Config, error) {
 		}
 		d.session.control.skipFilter()
 	}
-	return d.service.tls, nil
+	return d.session.settings.tls, nil
 }
 
 // PreAuthUser implements ftpserver.MainDriverExtensionUserVerifier.
@@ -121,8 +121,8 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 	if user == "" || !client.HasTLSForControl() || d.session.tls == nil || d.session.loggedIn() {
 		return nil, errRefused
 	}
-	o := d.service.options
-	deadline := time.Now().Add(o.LoginTimeout + o.Limits.ReplyGrace)
+	o, settings := d.service.options, d.session.settings
+	deadline := time.Now().Add(settings.LoginTimeout + o.Limits.ReplyGrace)
 	d.session.control.allow(deadline, deadline)
 	ctx, gone := watch(d.ctx, d.session.control.Conn, o.Limits.Hangup)
 	defer gone()
@@ -130,12 +130,12 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 	var home *files
 	outcome := d.service.authority.Login(ctx, auth.Attempt{
 		Service:  o.Name,
-		Chain:    o.Chain,
+		Chain:    settings.Chain,
 		Typed:    user,
 		Password: secret.New(password),
 		Peer:     d.session.peer,
 		TLS:      d.session.tlsVersion(),
-		Timeout:  o.LoginTimeout,
+		Timeout:  settings.LoginTimeout,
 		Prepare: func(grant auth.Grant) (err error) {
 			home, err = openFiles(d.service, d.session, grant)
 			return err
@@ -147,7 +147,7 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 		}
 		return nil, errRefused
 	}
-	d.session.control.allow(time.Time{}, time.Now().Add(o.IdleTimeout))
+	d.session.control.allow(time.Time{}, time.Now().Add(settings.IdleTimeout))
 	home.client = client
 	d.session.open(outcome.Grant, home)
 	return home, nil

@@ -343,7 +343,7 @@ func (f *files) GetAvailableSpace(string) (int64, error) {
 	if err != nil {
 		return 0, errors.New("not known")
 	}
-	return max(0, free-f.service.options.MinFree), nil
+	return max(0, free-f.session.settings.MinFree), nil
 }
 
 // Site implements ftpserver.ClientDriverExtensionSite: the library's own SITE makes links,

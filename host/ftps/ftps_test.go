@@ -121,8 +121,11 @@ func newFixtureOn(t *testing.T, addr string, change ...func(*ftps.Options)) *fix
 	}
 	f := &fixture{T: t, authority: &authority{t: t, home: home, may: policy.FullControl, left: make(chan error, 9)}, notes: &notes{}, log: &bytes.Buffer{}, addr: listener.Addr().String(), home: home}
 	o := ftps.Options{
-		Name: "main", Banner: "Sallyport", Listener: listener, Certificate: certificate, LoginTimeout: 30 * time.Second, IdleTimeout: time.Minute,
-		MaxConnections: 100, MaxPerSource: 50, Boot: "BOOT", AtomicUpload: true, Private: private, Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
+		Name: "main", Banner: "Sallyport", Listener: listener, Boot: "BOOT", Private: private, Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
+		Settings: ftps.Settings{
+			Certificate: certificate, Chain: auth.Fixed(), LoginTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+			MaxConnections: 100, MaxPerSource: 50, AtomicUpload: true,
+		},
 	}
 	for _, c := range change {
 		c(&o)

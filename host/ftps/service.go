@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
@@ -49,24 +50,35 @@ func DefaultLimits() Limits {
 
 // Options are what a Service needs.
 type Options struct {
-	Name           string
-	Banner         string
-	Listener       net.Listener
-	Implicit       bool
+	Name         string
+	Banner       string
+	Listener     net.Listener
+	Implicit     bool
+	PassiveFirst int // 0: any free port
+	PassiveLast  int
+	Private      string // the folder that no home may hold or lie in
+	Boot         string // marks the unfinished uploads of this process, for all its services
+	Limits       Limits
+	Log          *slog.Logger
+	Settings
+}
+
+// Settings may change while a service runs. A session keeps those that it began with.
+type Settings struct {
 	Certificate    tls.Certificate
-	PassiveFirst   int // 0: any free port
-	PassiveLast    int
-	Chain          []auth.Step
+	Chain          auth.Chain
 	LoginTimeout   time.Duration
 	IdleTimeout    time.Duration
 	MaxConnections int
 	MaxPerSource   int // connections from one address (IPv6: one /64)
 	AtomicUpload   bool
-	MinFree        int64
-	Private        string // the folder that no home may hold or lie in
-	Boot           string // marks the unfinished uploads of this process, for all its services
-	Limits         Limits
-	Log            *slog.Logger
+	MinFree        int64 // bytes that uploads must leave free
+}
+
+// settings are Settings in use.
+type settings struct {
+	Settings
+	tls *tls.Config
 }
 
 // Authority decides logins.
@@ -84,7 +96,7 @@ type Service struct {
 	options   Options
 	authority Authority
 	recorder  Recorder
-	tls       *tls.Config
+	settings  atomic.Pointer[settings]
 	ports     *portRing
 	buffers   sync.Pool // of *[]byte, for transfers
 
@@ -97,16 +109,22 @@ type Service struct {
 
 // New makes a Service on a listener that is open already.
 func New(o Options, authority Authority, recorder Recorder) *Service {
-	return &Service{
+	s := &Service{
 		options:   o,
 		authority: authority,
 		recorder:  recorder,
-		tls:       &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{o.Certificate}},
 		ports:     newPortRing(o.PassiveFirst, o.PassiveLast),
 		buffers:   sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 		sessions:  map[*session]struct{}{},
 		sources:   map[string]int{},
 	}
+	s.Set(o.Settings)
+	return s
+}
+
+// Set changes the settings for connections from now on.
+func (s *Service) Set(o Settings) {
+	s.settings.Store(&settings{o, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{o.Certificate}}})
 }
 
 // Serve accepts connections until Shutdown. The context ends logins under way.
@@ -138,7 +156,7 @@ func (s *Service) admit(sess *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	source := policy.SourceKey(sess.peer.Addr())
-	if s.closing || len(s.sessions) >= s.options.MaxConnections || s.sources[source] >= s.options.MaxPerSource {
+	if s.closing || len(s.sessions) >= sess.settings.MaxConnections || s.sources[source] >= sess.settings.MaxPerSource {
 		return false
 	}
 	s.sessions[sess] = struct{}{}
@@ -166,7 +184,7 @@ func (s *Service) handle(ctx context.Context, sess *session) {
 	}()
 	var conn net.Conn = sess.control
 	if s.options.Implicit {
-		secured := tls.Server(sess.control, s.tls)
+		secured := tls.Server(sess.control, sess.settings.tls)
 		sess.control.skipFilter()
 		handshake, cancel := context.WithTimeout(ctx, s.options.Limits.Handshake)
 		err := secured.HandshakeContext(handshake)

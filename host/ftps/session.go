@@ -18,6 +18,7 @@ import (
 // session is one control connection with what happens on it.
 type session struct {
 	service  *Service
+	settings *settings
 	id       string
 	peer     netip.AddrPort
 	control  *control
@@ -38,7 +39,7 @@ type session struct {
 }
 
 func newSession(s *Service, conn net.Conn) *session {
-	sess := &session{service: s, id: uuid.Must(uuid.NewV7()).String()}
+	sess := &session{service: s, settings: s.settings.Load(), id: uuid.Must(uuid.NewV7()).String()}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		sess.peer = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	}

@@ -60,7 +60,7 @@ func (f *files) upload(name string, flags int, offset int64) (ftpserver.FileTran
 	}
 	fresh := flags&os.O_TRUNC != 0
 	link := err == nil && target.Mode()&fs.ModeSymlink != 0 // written through, as other servers do
-	if fresh && f.service.options.AtomicUpload && !link {
+	if fresh && f.session.settings.AtomicUpload && !link {
 		return f.uploadAside(rel, target)
 	}
 	return f.uploadInPlace(rel, flags, offset)
@@ -72,7 +72,7 @@ func (f *files) room() error {
 	if err != nil {
 		return errors.New("free space is not known")
 	}
-	if free < f.service.options.MinFree {
+	if free < f.session.settings.MinFree {
 		return fmt.Errorf("%w: too little space is left on the server", ftpserver.ErrStorageExceeded)
 	}
 	return nil
