@@ -52,6 +52,8 @@ func packages(t *testing.T) []pkg {
 var rules = map[string][]string{
 	"sdk":                {},
 	"sdk/sdktest":        {"sdk"},
+	"sdk/sdknet":         {"sdk"},
+	"sdk/sdkhttp":        {"sdk"},
 	"plugins":            {},
 	"plugins/local":      {"sdk"},
 	"events":             {},
@@ -60,13 +62,15 @@ var rules = map[string][]string{
 	"host/state":         {"go.etcd.io/bbolt/..."},
 	"host/account":       {"events", "host/policy", "host/secret", "host/state", "github.com/go-crypt/crypt/..."},
 	"host/auth":          {"events", "host/policy", "host/secret", "github.com/google/uuid"},
-	"host/sandbox":       {"sdk", "host/secret", "github.com/tetratelabs/wazero/..."},
+	"host/endpoint":      {},
+	"host/sandbox":       {"sdk", "host/endpoint", "host/secret", "github.com/tetratelabs/wazero/...", "golang.org/x/sys/unix"},
 	"host/bus":           {"events", "github.com/nats-io/...", "github.com/google/uuid"},
 	"host/ftps":          {"events", "host/auth", "host/policy", "host/secret", "github.com/fclairamb/ftpserverlib", "github.com/spf13/afero", "github.com/google/uuid", "golang.org/x/sys/unix"},
-	"host/config":        {"host/policy", "github.com/hashicorp/hcl/v2/...", "github.com/zclconf/go-cty/..."},
+	"host/config":        {"host/endpoint", "host/policy", "host/sandbox", "host/secret", "github.com/hashicorp/hcl/v2/...", "github.com/zclconf/go-cty/..."},
+	"host/cases":         {"sdk", "host/config", "host/endpoint", "host/sandbox", "host/secret", "github.com/hashicorp/hcl/v2/..."},
 	"host/admin":         {"events", "host/account", "host/policy", "host/secret", "host/state"},
 	"host/cmd/sallyport": {"..."},
-	"examples":           {"sdk", "events", "github.com/nats-io/nats.go"},
+	"examples":           {"sdk", "sdk/sdknet", "events", "github.com/nats-io/nats.go", "github.com/go-ldap/ldap/v3"},
 }
 
 func TestImports(t *testing.T) {

@@ -24,7 +24,7 @@ func (l logins) TryLogin(ctx context.Context, user string, password secret.Text,
 		return admin.LoginResult{}, err
 	}
 	out := l.app.authority.Login(ctx, auth.Attempt{
-		Service: s.Name, Chain: l.app.chain(s.Authentications), Typed: user, Password: password, Timeout: s.LoginTimeout, Trial: true,
+		Service: s.Name, Chain: l.app.chain(s.Name), Typed: user, Password: password, Timeout: s.LoginTimeout, Trial: true,
 	})
 	result := admin.LoginResult{
 		Accepted: out.Accepted, Reason: out.Reason, Detail: out.Detail, Service: s.Name, User: out.Grant.User, Method: out.Grant.Method,
@@ -43,7 +43,7 @@ func (l logins) TryLogin(ctx context.Context, user string, password secret.Text,
 
 func (l logins) service(name string) (config.Service, error) {
 	var names []string
-	for _, s := range l.app.config.Services {
+	for _, s := range l.app.config().Services {
 		if name == "" || s.Name == name {
 			return s, nil
 		}
@@ -58,7 +58,7 @@ type methodStates struct{ app *app }
 // Methods implements admin.Methods.
 func (m methodStates) Methods() []admin.Method {
 	all := []admin.Method{}
-	for _, c := range m.app.config.Authentications {
+	for _, c := range m.app.config().Authentications {
 		all = append(all, m.state(c))
 	}
 	return all
@@ -66,10 +66,10 @@ func (m methodStates) Methods() []admin.Method {
 
 // SetStopped implements admin.Methods.
 func (m methodStates) SetStopped(id string, stopped bool) (admin.Method, error) {
-	c, ok := m.app.config.Authentication(id)
+	c, ok := m.app.config().Authentication(id)
 	if !ok {
 		var ids []string
-		for _, c := range m.app.config.Authentications {
+		for _, c := range m.app.config().Authentications {
 			ids = append(ids, c.ID)
 		}
 		return admin.Method{}, fmt.Errorf("method %q: %w; there are %q", id, admin.ErrNotFound, ids)
@@ -89,8 +89,12 @@ func (m methodStates) state(c config.Authentication) admin.Method {
 		one.State = admin.StateDisabled
 	case m.app.authority.Stopped(c.ID):
 		one.State = admin.StateStopped
+	case m.app.authority.Failing(c.ID):
+		one.State = admin.StateFailing
 	}
-	if loaded := m.app.methods.byID[c.ID]; loaded != nil {
+	s, release := m.app.use()
+	defer release()
+	if loaded := s.methods.byID[c.ID]; loaded != nil {
 		one.Version = loaded.plugin.Description().Version
 	}
 	return one

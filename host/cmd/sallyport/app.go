@@ -10,12 +10,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +27,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/auth"
 	"github.com/sallyport-ftps/sallyport/host/bus"
 	"github.com/sallyport-ftps/sallyport/host/config"
+	"github.com/sallyport-ftps/sallyport/host/ftps"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
 	"github.com/sallyport-ftps/sallyport/host/state"
@@ -44,20 +47,32 @@ const (
 
 // app is the wired program.
 type app struct {
-	config    *config.Config
 	log       *slog.Logger
 	data      *dataDir
 	accounts  *account.Accounts
 	bus       *bus.Bus
 	authority *auth.Authority
-	methods   *methods
+	sandbox   *sandbox.Runtime
 	stopping  atomic.Bool // the last event is about to be stored
 	closers   []func()
+
+	mu       sync.RWMutex
+	current  *setup
+	retiring sync.WaitGroup // setups that others took the place of
 }
 
-// open builds the parts on the data folder, which no other process may hold.
-func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts) (_ *app, err error) {
-	a := &app{config: c, log: log}
+// setup is a configuration in use, with its methods. A reload puts another in its place.
+type setup struct {
+	config  *config.Config
+	methods *methods       // nil: nobody can log in
+	users   sync.WaitGroup // walks through its chains
+	gone    chan struct{}  // closed when nobody uses it or one before it any more
+}
+
+// open builds the parts on the data folder, which no other process may hold. Own are the listeners of
+// this process, which no plugin may connect to.
+func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts, own ...net.Addr) (_ *app, err error) {
+	a := &app{log: log, current: &setup{config: c, gone: make(chan struct{})}}
 	if a.data, err = openDataDir(c.Server.DataDir); err != nil {
 		return nil, err
 	}
@@ -72,10 +87,9 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts) (
 		}
 	}
 	if need&withLogins == withLogins {
-		if a.methods, err = loadMethods(ctx, c, a.data.file(cacheDir), a.accounts, log); err != nil {
+		if err := a.openSandbox(ctx, own); err != nil {
 			return nil, err
 		}
-		a.closers = append(a.closers, func() { a.methods.close(context.WithoutCancel(ctx)) })
 	}
 	if need&withEvents != 0 {
 		if err := a.openBus(ctx, need); err != nil {
@@ -84,9 +98,10 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts) (
 	}
 	if need&withLogins == withLogins {
 		a.authority = auth.New(auth.Options{
+			Name:        c.Server.Name,
 			Recorder:    a.bus,
 			Attempts:    policy.NewAttempts(c.Attempts, time.Now),
-			Homes:       homes{c},
+			Homes:       homes{a.config},
 			NameUnknown: c.Events.UnknownNames,
 			Log:         log,
 		})
@@ -95,6 +110,68 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts) (
 		}
 	}
 	return a, nil
+}
+
+// config is the configuration in use.
+func (a *app) config() *config.Config {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.current.config
+}
+
+// use returns what is in use, and keeps it usable until release is called.
+func (a *app) use() (s *setup, release func()) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	a.current.users.Add(1)
+	return a.current, a.current.users.Done
+}
+
+func (a *app) openSandbox(ctx context.Context, own []net.Addr) (err error) {
+	a.sandbox, err = sandbox.New(ctx, sandbox.Options{CacheDir: a.data.file(cacheDir), Refuse: isOurs(own)})
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, func() {
+		a.retiring.Wait()
+		_ = a.sandbox.Close(context.WithoutCancel(ctx))
+	})
+	a.current.methods, err = a.loader().load(ctx, a.current.config)
+	return err
+}
+
+func (a *app) loader() loader {
+	return loader{runtime: a.sandbox, accounts: a.accounts, log: a.log, before: a.current.methods}
+}
+
+// isOurs reports whether an address is one of our listeners.
+func isOurs(own []net.Addr) func(netip.AddrPort) bool {
+	return func(to netip.AddrPort) bool {
+		for _, addr := range own {
+			listener, ok := addr.(*net.TCPAddr)
+			if !ok || listener.Port != int(to.Port()) {
+				continue
+			}
+			if at, _ := netip.AddrFromSlice(listener.IP); !at.IsValid() || at.IsUnspecified() && isLocal(to.Addr()) || at.Unmap() == to.Addr() {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// isLocal reports whether this machine has the address. When in doubt it has.
+func isLocal(ip netip.Addr) bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil || ip.IsLoopback() {
+		return true
+	}
+	for _, addr := range addrs {
+		if prefix, err := netip.ParsePrefix(addr.String()); err == nil && prefix.Addr().Unmap() == ip {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *app) openAccounts(ctx context.Context) error {
@@ -107,20 +184,24 @@ func (a *app) openAccounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.accounts, err = account.New(ctx, store, hasher, a.config.Passwords, a.config.GroupNames())
+	a.accounts, err = account.New(ctx, store, hasher, accountRules(a.config()))
 	return err
+}
+
+func accountRules(c *config.Config) account.Rules {
+	return account.Rules{Passwords: c.Passwords, Groups: c.GroupNames()}
 }
 
 func (a *app) openBus(ctx context.Context, need parts) error {
 	o := bus.Options{
 		Dir:        a.data.file(eventsDir),
 		SeedFile:   a.data.file(seedFile),
-		ServerName: a.config.Server.Name,
-		Retention:  a.config.Events.Retention,
+		ServerName: a.config().Server.Name,
+		Retention:  a.config().Events.Retention,
 		Log:        a.log,
 	}
 	if need&withListeners != 0 {
-		o.Listen = a.config.Events.Listen
+		o.Listen = a.config().Events.Listen
 	}
 	var err error
 	if a.bus, err = bus.Open(ctx, o); err != nil {
@@ -154,7 +235,7 @@ func (a *app) closeParts() {
 func (a *app) backend() admin.Backend {
 	b := admin.Backend{
 		Accounts:  a.accounts,
-		Server:    admin.Server{Version: version(), Config: absolute(a.config.File)},
+		Server:    admin.Server{Version: version(), Config: absolute(a.config().File)},
 		CheckHome: func(home string) error { return policy.HomeApart(home, a.data.private) },
 	}
 	b.Log = a.log
@@ -167,32 +248,30 @@ func (a *app) backend() admin.Backend {
 	return b
 }
 
-// chain makes the steps of a service's list of methods.
-func (a *app) chain(ids []string) []auth.Step {
-	var steps []auth.Step
-	for _, id := range ids {
-		c, _ := a.config.Authentication(id) // the config check has seen to it
-		steps = append(steps, auth.Step{
-			ID:             id,
-			Method:         a.methods.method(id),
-			Timeout:        c.Timeout,
-			NextOnReject:   c.NextOnReject,
-			NextOnFailure:  c.NextOnFailure,
-			SecondFactors:  a.factors(c.SecondFactor),
-			FactorOptional: !c.FactorRequired,
-		})
+// chain makes the steps of a service's methods, as they are when it is asked for them.
+func (a *app) chain(service string) auth.Chain {
+	return func() ([]auth.Step, func()) {
+		s, release := a.use()
+		return s.chain(service), release
+	}
+}
+
+func (s *setup) chain(service string) (steps []auth.Step) {
+	for _, id := range s.config.Service(service).Authentications {
+		c, _ := s.config.Authentication(id) // the config check has seen to it
+		step := s.step(id)
+		step.NextOnReject, step.FactorOptional = c.NextOnReject, !c.FactorRequired
+		for _, factor := range c.SecondFactor { // without second factors of their own: they are not chained
+			step.SecondFactors = append(step.SecondFactors, s.step(factor))
+		}
+		steps = append(steps, step)
 	}
 	return steps
 }
 
-// factors are steps without second factors of their own: they are not chained.
-func (a *app) factors(ids []string) []auth.Step {
-	var steps []auth.Step
-	for _, id := range ids {
-		c, _ := a.config.Authentication(id)
-		steps = append(steps, auth.Step{ID: id, Method: a.methods.method(id), Timeout: c.Timeout, NextOnFailure: c.NextOnFailure})
-	}
-	return steps
+func (s *setup) step(id string) auth.Step {
+	c, _ := s.config.Authentication(id)
+	return auth.Step{ID: id, Method: s.methods.method(id), Timeout: c.Timeout, NextOnFailure: c.NextOnFailure}
 }
 
 // readPlugin returns a plugin's bytes, read once, so that what is checked is what runs.
@@ -203,7 +282,7 @@ func readPlugin(c config.Authentication) ([]byte, error) {
 		if wasm, err = plugins.Bundled(c.Plugin); err != nil {
 			return nil, fmt.Errorf("authentication %q: there is no bundled plugin %q; there are %q, or give the path of a .wasm file", c.ID, c.Plugin, plugins.Names())
 		}
-	} else if wasm, err = readFile(c.Plugin, int64(sandbox.DefaultLimits().Module)); err != nil {
+	} else if wasm, err = readFile(c.Plugin, int64(c.Limits.Module)); err != nil {
 		return nil, fmt.Errorf("authentication %q: plugin: %w", c.ID, err)
 	}
 	if digest := sha256.Sum256(wasm); c.SHA256 != "" && hex.EncodeToString(digest[:]) != c.SHA256 {
@@ -227,7 +306,7 @@ func readFile(name string, most int64) ([]byte, error) {
 
 // checkPlugins finds what is wrong with the plugins without compiling or writing anything.
 func checkPlugins(ctx context.Context, c *config.Config) error {
-	r, err := sandbox.New(ctx, "", sandbox.DefaultLimits())
+	r, err := sandbox.New(ctx, sandbox.Options{})
 	if err != nil {
 		return err
 	}
@@ -240,8 +319,8 @@ func checkPlugins(ctx context.Context, c *config.Config) error {
 		if err != nil {
 			return err
 		}
-		if err := r.Check(wasm); err != nil {
-			return fmt.Errorf("authentication %q: plugin %s: %w", m.ID, m.Plugin, err)
+		if err := r.Check(wasm, m.Limits); err != nil {
+			return pluginError(m, err)
 		}
 	}
 	return nil
@@ -295,14 +374,8 @@ func version() string {
 
 // started is the first event of a run.
 func (a *app) started() *events.ServerStarted {
-	e := &events.ServerStarted{Name: a.config.Server.Name, Version: version()}
-	for _, s := range a.config.Services {
-		e.Services = append(e.Services, s.Name)
-	}
-	for _, m := range a.config.Authentications {
-		e.Methods = append(e.Methods, m.ID)
-	}
-	return e
+	c := a.config()
+	return &events.ServerStarted{Name: c.Server.Name, Version: version(), Services: c.ServiceNames(), Methods: c.IDs()}
 }
 
 // absolute is a path that is the same from everywhere; empty stays empty.
@@ -317,14 +390,18 @@ func absolute(path string) string {
 	return abs
 }
 
-// certificateOf loads a service's configured certificate; none: nil.
-func certificateOf(s config.Service, load func(certificate, key string) (tls.Certificate, error)) (*tls.Certificate, error) {
-	if s.Certificate == "" {
-		return nil, nil
+// loadCertificates loads the configured certificate of each service; none: nil.
+func loadCertificates(c *config.Config) ([]*tls.Certificate, error) {
+	pairs := make([]*tls.Certificate, len(c.Services))
+	for i, s := range c.Services {
+		if s.Certificate == "" {
+			continue
+		}
+		pair, err := ftps.LoadCertificate(s.Certificate, s.PrivateKey)
+		if err != nil {
+			return nil, fmt.Errorf("service %q: %w", s.Name, err)
+		}
+		pairs[i] = &pair
 	}
-	pair, err := load(s.Certificate, s.PrivateKey)
-	if err != nil {
-		return nil, fmt.Errorf("service %q: %w", s.Name, err)
-	}
-	return &pair, nil
+	return pairs, nil
 }

@@ -129,7 +129,7 @@ func benchParts(t *testing.T, login time.Duration) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := sandbox.New(t.Context(), "", sandbox.DefaultLimits())
+	r, err := sandbox.New(t.Context(), sandbox.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func benchParts(t *testing.T, login time.Duration) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	local, err := r.Load(t.Context(), wasm)
+	local, err := r.Load(t.Context(), wasm, sandbox.DefaultLimits())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func benchParts(t *testing.T, login time.Duration) {
 				handshake(bm, pair)
 			}
 		}},
-		{"sandbox (fresh Go guest)", func(bm *testing.B) {
+		{"sandbox (Go guest, two runs)", func(bm *testing.B) {
 			call := sandbox.Call{Fields: map[string]string{"user": "x"}, Verify: func(context.Context, string) (sandbox.Verified, error) {
 				return sandbox.Verified{Code: sdk.VerifyRight}, nil
 			}}
@@ -329,10 +329,10 @@ func benchSmallFiles(t *testing.T, s *server) {
 		writeFile(t, s.path("data", "files", "user1", "small", fmt.Sprint(i)), io.LimitReader(zeros{}, 4096))
 	}
 	start := time.Now()
-	s.lftp(endpoint{"explicit", s.explicit}, "user1", "mirror --parallel=1 small small.down; exit")
+	s.lftp(target{"explicit", s.explicit}, "user1", "mirror --parallel=1 small small.down; exit")
 	down := time.Since(start)
 	start = time.Now()
-	s.lftp(endpoint{"explicit", s.explicit}, "user1", "mirror -R --parallel=1 small.down small.up; exit")
+	s.lftp(target{"explicit", s.explicit}, "user1", "mirror -R --parallel=1 small.down small.up; exit")
 	fmt.Printf("\n500 files of 4 KiB with lftp, one connection: down %.0f files/s, up %.0f files/s\n", 500/down.Seconds(), 500/time.Since(start).Seconds())
 }
 

@@ -25,21 +25,21 @@ import (
 	"github.com/sallyport-ftps/sallyport/events"
 )
 
-// endpoint says how a client reaches one of the two services.
-type endpoint struct{ mode, addr string }
+// target says how a client reaches one of the two services.
+type target struct{ mode, addr string }
 
-func (s *server) endpoints() []endpoint {
-	return []endpoint{{"explicit", s.explicit}, {"implicit", s.implicit}}
+func (s *server) targets() []target {
+	return []target{{"explicit", s.explicit}, {"implicit", s.implicit}}
 }
 
 func TestClients(t *testing.T) {
 	needPrograms(t, "curl", "lftp", "python3")
 	s := newServer(t, "")
-	for _, e := range s.endpoints() {
+	for _, e := range s.targets() {
 		for _, version := range []string{"1.2", "1.3"} {
 			for _, client := range []struct {
 				name string
-				run  func(*testing.T, *server, endpoint, string, string)
+				run  func(*testing.T, *server, target, string, string)
 			}{{"curl", withCurl}, {"lftp", withLftp}, {"ftplib", withFtplib}} {
 				name := fmt.Sprintf("%s-%s-%s", client.name, e.mode, strings.ReplaceAll(version, ".", ""))
 				t.Run(name, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-func withFtplib(t *testing.T, s *server, e endpoint, version, user string) {
+func withFtplib(t *testing.T, s *server, e target, version, user string) {
 	script, err := filepath.Abs("testdata/ftplib_check.py")
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func withFtplib(t *testing.T, s *server, e endpoint, version, user string) {
 	}
 }
 
-func withCurl(t *testing.T, s *server, e endpoint, version, user string) {
+func withCurl(t *testing.T, s *server, e target, version, user string) {
 	scheme := map[string]string{"explicit": "ftp://", "implicit": "ftps://"}[e.mode]
 	url := scheme + e.addr + "/"
 	curl := func(args ...string) string {
@@ -102,7 +102,7 @@ func withCurl(t *testing.T, s *server, e endpoint, version, user string) {
 	}
 }
 
-func withLftp(t *testing.T, s *server, e endpoint, version, user string) {
+func withLftp(t *testing.T, s *server, e target, version, user string) {
 	lftp := func(commands string) string {
 		t.Helper()
 		return s.lftp(e, user, fmt.Sprintf("set ssl:priority NORMAL:-VERS-ALL:+VERS-TLS%s; %s", version, commands))
@@ -125,7 +125,7 @@ func withLftp(t *testing.T, s *server, e endpoint, version, user string) {
 }
 
 // lftp runs lftp commands; any that fails fails the test.
-func (s *server) lftp(e endpoint, user, commands string) string {
+func (s *server) lftp(e target, user, commands string) string {
 	s.t.Helper()
 	scheme := map[string]string{"explicit": "ftp://", "implicit": "ftps://"}[e.mode]
 	settings := fmt.Sprintf("set cmd:fail-exit true; set net:max-retries 1; set net:timeout 30; set ftp:ssl-force true; set ssl:ca-file %s; ", s.path("data", "tls.crt"))
@@ -144,13 +144,13 @@ func mirror(t *testing.T, files int, total int64) {
 	s.addAccount("alice")
 	want := makeTree(t, s.path("tree"), files, total)
 	start := time.Now()
-	s.lftp(endpoint{"explicit", s.explicit}, "alice", "mirror -R --parallel=4 tree up; exit")
+	s.lftp(target{"explicit", s.explicit}, "alice", "mirror -R --parallel=4 tree up; exit")
 	up := time.Since(start)
 	if got := readTree(t, s.path("data", "files", "alice", "up")); got != want {
 		t.Error("what was sent up differs")
 	}
 	start = time.Now()
-	s.lftp(endpoint{"implicit", s.implicit}, "alice", "mirror --parallel=4 up down; exit")
+	s.lftp(target{"implicit", s.implicit}, "alice", "mirror --parallel=4 up down; exit")
 	t.Logf("%d files, %d MiB: up in %v, down in %v", files, total>>20, up.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
 	if got := readTree(t, s.path("down")); got != want {
 		t.Error("what came down differs")

@@ -33,10 +33,10 @@ func connect(ctx context.Context, c *cli, need parts) (client *admin.Client, run
 		} else if errors.Is(err, os.ErrPermission) {
 			return nil, false, nil, fmt.Errorf("the server's socket: %w; use the account that the server runs as", err)
 		}
-		if need == 0 {
+		if locked := checkLock(conf.Server.DataDir); need == 0 && (!errors.Is(locked, errInUse) || time.Now().After(deadline)) {
 			return nil, false, nil, fmt.Errorf("this needs the running server, and none runs on the data folder %s", conf.Server.DataDir)
 		}
-		a, err := open(ctx, conf, slog.New(slog.DiscardHandler), need)
+		a, err := openUnlessServed(ctx, conf, need)
 		if err == nil {
 			client, stop := inProcess(a)
 			return client, false, func() { stop(); a.close() }, nil
@@ -52,6 +52,14 @@ func connect(ctx context.Context, c *cli, need parts) (client *admin.Client, run
 	}
 }
 
+// openUnlessServed opens the parts. What needs the running server waits until that has started.
+func openUnlessServed(ctx context.Context, conf *config.Config, need parts) (*app, error) {
+	if need == 0 {
+		return nil, errInUse
+	}
+	return open(ctx, conf, slog.New(slog.DiscardHandler), need)
+}
+
 // sameConfig refuses to ask a server about methods that it does not have: one that was started
 // with another configuration than the one named.
 func sameConfig(ctx context.Context, client *admin.Client, c *cli, conf *config.Config, need parts) error {
@@ -62,7 +70,7 @@ func sameConfig(ctx context.Context, client *admin.Client, c *cli, conf *config.
 	if err != nil || s.Config == absolute(conf.File) {
 		return err
 	}
-	return fmt.Errorf("a server runs on the data folder %s with the configuration %s, not %s: leave --config out to ask that one, or restart it", conf.Server.DataDir, orText(s.Config, "built into it"), conf.File)
+	return fmt.Errorf("a server runs on the data folder %s with the configuration %s, not %s: name that one with --config, or restart it", conf.Server.DataDir, orText(s.Config, "built into it"), conf.File)
 }
 
 // inProcess serves the API on pipes.

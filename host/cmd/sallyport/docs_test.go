@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-ftps/sallyport/host/cases"
 	"github.com/sallyport-ftps/sallyport/host/config"
 )
 
@@ -39,7 +41,9 @@ func TestHCLFilesLoad(t *testing.T) {
 		switch filepath.Ext(path) {
 		case ".hcl":
 			checked++
-			if _, err := config.Load(path); err != nil {
+			if strings.HasSuffix(path, "cases.hcl") {
+				checkCases(t, path)
+			} else if _, err := config.Load(path); err != nil {
 				t.Error(err)
 			}
 		case ".md":
@@ -57,6 +61,16 @@ func TestHCLFilesLoad(t *testing.T) {
 	})
 	if err != nil || checked < 5 {
 		t.Errorf("%d blocks and files, %v", checked, err)
+	}
+}
+
+func checkCases(t *testing.T, path string) {
+	source, err := os.ReadFile(path)
+	if err == nil {
+		_, err = cases.Parse(path, source)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -124,13 +138,18 @@ func TestReadme(t *testing.T) {
 	for _, b := range blocks(t, filepath.Join(repo, "README.md")) {
 		switch {
 		case b.language == "hcl":
-			if err := os.WriteFile(filepath.Join(dir, "guest.hcl"), []byte(b.text), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "door.hcl"), []byte(b.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		case b.language == "go":
-			source, err := os.ReadFile(filepath.Join(repo, "examples/plugins/guest/main.go"))
-			if err != nil || !strings.Contains(string(source), b.text) {
-				t.Errorf("the Go code of README.md is not in the example: %v", err)
+			if source, err := files.ReadFile("template/go/main.go.txt"); err != nil || strings.HasPrefix(b.text, "// Auth") && !strings.Contains(string(source), b.text) {
+				t.Errorf("the Go code of README.md is not what plugin new writes: %v", err)
+			} else if !strings.HasPrefix(b.text, "// Auth") {
+				mustCompile(t, repo, b.text)
+			}
+		case b.language == "" && strings.HasPrefix(b.text, "settings ="):
+			if _, err := cases.Parse("README.md", []byte(b.text)); err != nil {
+				t.Error(err)
 			}
 		case b.language != "sh":
 		case strings.HasPrefix(b.text, "make "): // make test runs this test; TestDemo does what make run does
@@ -167,13 +186,55 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-func goEnv(t *testing.T, name string) string {
+// mustCompile compiles a few lines of a plugin.
+func mustCompile(t *testing.T, repo, lines string) {
 	t.Helper()
-	out, err := exec.Command("go", "env", name).Output()
+	dir := t.TempDir()
+	source := "package snippet\n\nimport (\n\t\"time\"\n\n\t\"github.com/sallyport-ftps/sallyport/sdk\"\n)\n\nfunc snippet(a sdk.Attempt, url string) (string, error) {\n" +
+		lines + "\treturn status, err\n}\n\nvar _ = time.Second\n"
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(repo, "examples/snippet/snippet.go"): write("snippet.go", source)}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	build := exec.Command("go", "build", "-overlay", write("overlay.json", string(replace)), "./examples/snippet")
+	build.Dir = repo
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s\nin\n%s", err, out, lines)
+	}
+}
+
+// The plugin in sdk/ABI.md, which has no SDK, does what it says.
+func TestPluginWithoutSDK(t *testing.T) {
+	toolsOnPath(t)
+	var source string
+	for _, b := range blocks(t, filepath.Join(repository(t), "sdk", "ABI.md")) {
+		if b.language == "c" {
+			source = b.text
+		}
+	}
+	dir := t.TempDir()
+	cases := "case \"root\" {\n  user = \"root\"\n  expect {\n    verdict = \"rejected\"\n    reason  = \"account_disabled\"\n  }\n}\n" +
+		"case \"nobody\" {\n  expect { verdict = \"unknown\" }\n}\n" +
+		"case \"right\" {\n  password = \"x\"\n  account { password = \"x\" }\n  expect { verdict = \"accepted\" }\n}\n"
+	for name, text := range map[string]string{"mine.c": source, "cases.hcl": cases} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"clang", "--target=wasm32", "-O2", "-nostdlib", "-Wall", "-Werror", "-Wl,--no-entry", "-o", "mine.wasm", "mine.c"}, {os.Args[0], "plugin", "test", "mine.wasm"}} {
+		command := exec.Command(args[0], args[1:]...)
+		command.Dir, command.Env = dir, append(os.Environ(), "SALLYPORT_MAIN=1")
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+	}
 }
 
 func waitForServer(t *testing.T, dir string) {

@@ -23,6 +23,8 @@ type cli struct {
 	Account accountCommand `cmd:"" help:"Manage accounts, whether the server runs or not."`
 	Login   loginCommand   `cmd:"" help:"Try a login without FTP, and show what each method says."`
 	Method  methodCommand  `cmd:"" help:"List, stop and start authentication methods."`
+	Plugin  pluginCommand  `cmd:"" help:"Write, build, test and inspect plugins."`
+	Reload  reloadCommand  `cmd:"" help:"Let the running server use its configuration, plugins and certificates as they are now in their files."`
 	Events  eventsCommand  `cmd:"" help:"Read events."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	needPrograms(t, "curl", "lftp", "python3")
-	guest := buildGuestPlugin(t)
+	guest, cache := buildGuestPlugin(t), t.TempDir()
+	toolsOnPath(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -42,7 +43,10 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("GUEST_WASM", guest)
 			env.Setenv("SOURCES", repository(t))
-			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
+			for _, name := range []string{"GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS"} { // plugins are built there too
+				env.Setenv(name, goEnv(t, name))
+			}
+			env.Setenv("XDG_CACHE_HOME", cache) // with the race detector a Go plugin takes ten seconds to compile
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -54,6 +58,45 @@ func TestScripts(t *testing.T) {
 			"hangup":    scriptSignal(syscall.SIGHUP),
 		},
 	})
+}
+
+// toolsOnPath makes what "make deps" installed for us findable.
+func toolsOnPath(t testing.TB) {
+	t.Helper()
+	t.Setenv("PATH", filepath.Join(repository(t), "bin/tools/node_modules/.bin")+":"+os.Getenv("PATH")+":/usr/sbin")
+	needPrograms(t, "clang", "wasm-ld", "asc", "wat2wasm", "slapd")
+}
+
+func goEnv(t testing.TB, name string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// The push plugin does the same in each language.
+func TestExamplePlugins(t *testing.T) {
+	toolsOnPath(t)
+	examples := filepath.Join(repository(t), "examples", "plugins")
+	for name, cases := range map[string]string{
+		"push-go": "push.cases.hcl", "push-c": "push.cases.hcl", "push-rust": "push.cases.hcl", "push-assemblyscript": "push.cases.hcl", "hello": "hello/cases.hcl",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(examples, name)
+			for _, args := range [][]string{
+				{"plugin", "build", dir},
+				{"plugin", "test", filepath.Join(dir, name+".wasm"), filepath.Join(examples, cases)},
+			} {
+				command := exec.Command(os.Args[0], args...)
+				command.Env = append(os.Environ(), "SALLYPORT_MAIN=1")
+				if out, err := command.CombinedOutput(); err != nil {
+					t.Fatalf("%v: %v\n%s", args, err, out)
+				}
+			}
+		})
+	}
 }
 
 // scriptReady waits until a server answers on the socket of the data folder.
@@ -157,7 +200,7 @@ func buildGuestPlugin(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "guest.wasm")
 	guestPlugin.once.Do(func() {
-		build := exec.Command("go", "build", "-buildmode=c-shared", "-o", file, "./examples/plugins/guest")
+		build := exec.Command("go", "build", "-buildmode=c-shared", "-o", file, "./examples/plugins/hello")
 		build.Dir = repository(t)
 		build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 		if out, err := build.CombinedOutput(); err != nil {

@@ -6,60 +6,136 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/auth"
 	"github.com/sallyport-ftps/sallyport/host/config"
+	"github.com/sallyport-ftps/sallyport/host/endpoint"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
 	"github.com/sallyport-ftps/sallyport/sdk"
 )
 
+// pluginKey: methods with the same plugin and limits share it.
+type pluginKey struct {
+	digest [sha256.Size]byte
+	limits sandbox.Limits
+}
+
 // methods are the loaded plugins with their settings and grants.
 type methods struct {
-	runtime *sandbox.Runtime
+	plugins map[pluginKey]*sandbox.Plugin
 	byID    map[string]*method
 }
 
-// loadMethods compiles each plugin once and shows it its settings.
-func loadMethods(ctx context.Context, c *config.Config, cache string, accounts *account.Accounts, log *slog.Logger) (*methods, error) {
-	runtime, err := sandbox.New(ctx, cache, sandbox.DefaultLimits())
+// loader loads plugins. What the methods before had already is taken from them.
+type loader struct {
+	runtime  *sandbox.Runtime
+	accounts *account.Accounts
+	log      *slog.Logger
+	before   *methods
+}
+
+// load compiles the plugins side by side, and shows each method its settings.
+func (l loader) load(ctx context.Context, c *config.Config) (_ *methods, err error) {
+	m := &methods{plugins: map[pluginKey]*sandbox.Plugin{}, byID: map[string]*method{}}
+	defer func() {
+		if err != nil {
+			m.close(ctx, l.before)
+		}
+	}()
+	keys, modules, err := readPlugins(c)
 	if err != nil {
 		return nil, err
 	}
-	m := &methods{runtime: runtime, byID: map[string]*method{}}
-	loaded := map[[sha256.Size]byte]*sandbox.Plugin{}
-	for _, one := range c.Authentications {
+	if err := l.compile(ctx, m, modules); err != nil {
+		return nil, err
+	}
+	for i, one := range c.Authentications {
+		if !one.Enabled {
+			continue
+		}
+		plugin := m.plugins[keys[i]]
+		if err := errors.Join(checkSettings(one, plugin.Description()), checkNeeds(one, plugin.Description(), isFirstFactor(c, one.ID))); err != nil {
+			return nil, err
+		}
+		m.byID[one.ID] = &method{config: one, plugin: plugin, reach: l.runtime.NewReach(one.Grants, one.Limits), accounts: l.accounts, log: l.log.With("method", one.ID)}
+	}
+	return m, nil
+}
+
+// module is a plugin's file, and the method that first named it.
+type module struct {
+	wasm   []byte
+	method config.Authentication
+}
+
+func readPlugins(c *config.Config) (keys []pluginKey, modules map[pluginKey]module, err error) {
+	keys, modules = make([]pluginKey, len(c.Authentications)), map[pluginKey]module{}
+	for i, one := range c.Authentications {
 		if !one.Enabled {
 			continue
 		}
 		wasm, err := readPlugin(one)
 		if err != nil {
-			m.close(ctx)
-			return nil, err
+			return nil, nil, err
 		}
-		digest := sha256.Sum256(wasm)
-		if loaded[digest] == nil {
-			if loaded[digest], err = runtime.Load(ctx, wasm); err != nil {
-				m.close(ctx)
-				return nil, fmt.Errorf("authentication %q: plugin %s: %w", one.ID, one.Plugin, err)
-			}
+		keys[i] = pluginKey{sha256.Sum256(wasm), one.Limits}
+		if _, ok := modules[keys[i]]; !ok {
+			modules[keys[i]] = module{wasm, one}
 		}
-		if err := checkSettings(one, loaded[digest].Description()); err != nil {
-			m.close(ctx)
-			return nil, err
-		}
-		m.byID[one.ID] = &method{config: one, plugin: loaded[digest], accounts: accounts, log: log.With("method", one.ID)}
 	}
-	return m, nil
+	return keys, modules, nil
 }
 
-func (m *methods) close(ctx context.Context) { _ = m.runtime.Close(ctx) }
+func (l loader) compile(ctx context.Context, m *methods, modules map[pluginKey]module) error {
+	var mu sync.Mutex
+	var failed []error
+	var loading sync.WaitGroup
+	for key, one := range modules {
+		loading.Go(func() {
+			plugin, err := l.plugin(ctx, key, one)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = append(failed, pluginError(one.method, err))
+				return
+			}
+			m.plugins[key] = plugin
+		})
+	}
+	loading.Wait()
+	return errors.Join(failed...)
+}
+
+func (l loader) plugin(ctx context.Context, key pluginKey, one module) (*sandbox.Plugin, error) {
+	if l.before != nil && l.before.plugins[key] != nil {
+		return l.before.plugins[key], nil
+	}
+	return l.runtime.Load(ctx, one.wasm, one.method.Limits)
+}
+
+func pluginError(m config.Authentication, err error) error {
+	return fmt.Errorf("authentication %q: plugin %s: %w", m.ID, m.Plugin, err)
+}
+
+// close frees what other methods do not use. It waits for attempts under way.
+func (m *methods) close(ctx context.Context, others *methods) {
+	for _, one := range m.byID {
+		one.reach.Close()
+	}
+	for key, plugin := range m.plugins {
+		if others == nil || others.plugins[key] != plugin {
+			_ = plugin.Close(context.WithoutCancel(ctx))
+		}
+	}
+}
 
 // method returns a method; a disabled one is never asked, and fails if it were.
 func (m *methods) method(id string) auth.Method {
@@ -74,48 +150,87 @@ type disabled struct{}
 // Authenticate implements auth.Method.
 func (disabled) Authenticate(context.Context, auth.Attempt) auth.Answer { return auth.Answer{} }
 
-// checkSettings compares settings = { ... } with what the plugin says that it has.
+// checkSettings says where a setting is that the plugin does not have, or misses.
 func checkSettings(c config.Authentication, d sandbox.Description) error {
-	if d.Settings == nil {
-		return nil
-	}
-	names := slices.Sorted(maps.Keys(d.Settings))
-	for _, name := range slices.Sorted(maps.Keys(c.Settings)) {
-		setting, ok := d.Settings[name]
-		if !ok {
-			return fmt.Errorf("%s: plugin %s has no setting %q; it has %q", c.Where(name), c.Plugin, name, names)
-		}
-		if !fits(c.Settings[name], setting.Type) {
-			return fmt.Errorf("%s: setting %q of plugin %s must be a %s", c.Where(name), name, c.Plugin, setting.Type)
-		}
-	}
-	for _, name := range names {
-		if _, ok := c.Settings[name]; d.Settings[name].Required && !ok {
-			return fmt.Errorf("%s: plugin %s needs the setting %q", c.Where(name), c.Plugin, name)
-		}
+	if name, err := d.CheckSettings(c.Settings); err != nil {
+		return fmt.Errorf("%s: plugin %s %w", c.Where(name), c.Plugin, err)
 	}
 	return nil
 }
 
-func fits(value any, t sdk.SettingType) bool {
-	switch v := value.(type) {
-	case string:
-		return t == sdk.String
-	case bool:
-		return t == sdk.Bool
-	case float64:
-		return t == sdk.Number
-	case []any:
-		return t == sdk.List && !slices.ContainsFunc(v, func(e any) bool { _, ok := e.(string); return !ok })
-	case map[string]any:
-		for _, e := range v {
-			if _, ok := e.(string); !ok {
-				return false
-			}
-		}
-		return t == sdk.Map
+// isFirstFactor reports whether some service asks the method first: then it says where its users go.
+func isFirstFactor(c *config.Config, id string) bool {
+	return slices.ContainsFunc(c.Services, func(s config.Service) bool { return slices.Contains(s.Authentications, id) })
+}
+
+// checkNeeds refuses a method whose plugin can't do its work without a grant that it does not have.
+func checkNeeds(c config.Authentication, d sandbox.Description, firstFactor bool) error {
+	http, err := missing(c, d.Needs.HTTP, c.Grants.HTTP, endpoint.HTTP())
+	if err != nil {
+		return err
 	}
-	return false
+	network, err := missing(c, d.Needs.Network, c.Grants.Network, endpoint.Sockets())
+	if err != nil {
+		return err
+	}
+	var lines []string
+	add := func(name string, urls []string) {
+		if len(urls) > 0 {
+			lines = append(lines, fmt.Sprintf("    %s = %s", name, hclList(urls)))
+		}
+	}
+	if d.Needs.Password && !c.Password {
+		lines = append(lines, "    password = true")
+	}
+	add("http", http)
+	add("network", network)
+	passwordTo, err := missing(c, d.Needs.PasswordTo, c.Grants.PasswordTo, endpoint.HTTP())
+	if err != nil {
+		return err
+	}
+	add("password_to", passwordTo)
+	if d.Needs.Groups && firstFactor && len(c.Groups) == 0 {
+		lines = append(lines, `    groups = ["default"]`)
+	}
+	var blocks []string
+	if len(lines) > 0 {
+		blocks = append(blocks, "  grant {\n"+strings.Join(lines, "\n")+"\n  }")
+	}
+	all, err := missing(c, d.Needs.HTTP, nil, endpoint.HTTP())
+	if err != nil {
+		return err
+	}
+	for _, name := range d.Needs.Secrets {
+		if _, ok := c.Grants.Secrets[name]; !ok {
+			blocks = append(blocks, fmt.Sprintf("  secret %q {\n    value = env(%q)\n    to    = %s\n  }", name, strings.ToUpper(name), hclList(all)))
+		}
+	}
+	if len(blocks) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: plugin %s needs more than authentication %q grants; if you trust it so far, add or extend:\n\n%s", c.Where(""), c.Plugin, c.ID, strings.Join(blocks, "\n"))
+}
+
+func hclList(words []string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		quoted[i] = strconv.Quote(word)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// missing are the needed URLs that no grant covers.
+func missing(c config.Authentication, needs []string, granted []endpoint.Endpoint, schemes []string) (urls []string, err error) {
+	all, err := sandbox.Needs{}.Endpoints(needs, c.Settings, schemes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Where("settings"), err)
+	}
+	for _, e := range all {
+		if !slices.ContainsFunc(granted, func(g endpoint.Endpoint) bool { return g.Covers(e) }) {
+			urls = append(urls, e.String())
+		}
+	}
+	return urls, nil
 }
 
 // method is a plugin as an authentication method: it turns an attempt into fields for the
@@ -123,6 +238,7 @@ func fits(value any, t sdk.SettingType) bool {
 type method struct {
 	config   config.Authentication
 	plugin   *sandbox.Plugin
+	reach    *sandbox.Reach
 	accounts *account.Accounts
 	log      *slog.Logger
 }
@@ -137,22 +253,30 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 		Settings:     m.config.Settings,
 		Password:     a.Password,
 		SeesPassword: m.config.Password,
+		Reach:        m.reach,
 		Verify:       check.verify,
 		Log:          m.log.With("login", a.ID),
+	}
+	call.Approval = func(approval sandbox.Approval) {
+		call.Log.Info("approval", "state", approval.State, "ref", approval.Ref)
 	}
 	said := &lines{Handler: call.Log.Handler()}
 	if a.Trial {
 		call.Log = slog.New(said)
 	}
 	answer := m.ask(ctx, call, check)
-	answer.Log = said.all
+	answer.Log = said.taken()
 	return answer
 }
 
 func (m *method) ask(ctx context.Context, call sandbox.Call, check *accountCheck) auth.Answer {
 	result, err := m.plugin.Run(ctx, call)
 	if err != nil {
-		return auth.Answer{Verdict: auth.Failed, Reason: failure(errors.Join(check.err, err)), Detail: detail(check.err, err)}
+		healthy := check.err != nil || ctx.Err() != nil || errors.Is(err, sandbox.ErrFailed) || errors.Is(err, sandbox.ErrOverloaded)
+		if !healthy {
+			err = fmt.Errorf("%s: %w", filepath.Base(m.config.Plugin), err)
+		}
+		return auth.Answer{Verdict: auth.Failed, Reason: failure(errors.Join(check.err, err)), Detail: detail(check.err, err), Crashed: !healthy}
 	}
 	switch result.Verdict {
 	case sdk.Accept:
@@ -169,7 +293,14 @@ func (m *method) ask(ctx context.Context, call sandbox.Call, check *accountCheck
 // lines keeps what a plugin logs, for whoever tries a login, and passes it on.
 type lines struct {
 	slog.Handler
+	mu  sync.Mutex // an attempt that was given up may still log
 	all []string
+}
+
+func (l *lines) taken() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.all)
 }
 
 // Enabled implements slog.Handler.
@@ -177,6 +308,8 @@ func (*lines) Enabled(context.Context, slog.Level) bool { return true }
 
 // Handle implements slog.Handler.
 func (l *lines) Handle(ctx context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key == "line" {
 			l.all = append(l.all, a.Value.String())
@@ -227,7 +360,7 @@ func (c *accountCheck) verify(ctx context.Context, _ string) (sandbox.Verified, 
 // failure names why a method could not decide, from the closed list.
 func failure(err error) events.Reason {
 	switch {
-	case errors.Is(err, account.ErrOverloaded):
+	case errors.Is(err, account.ErrOverloaded), errors.Is(err, sandbox.ErrOverloaded):
 		return events.Overloaded
 	case errors.Is(err, account.ErrDamaged):
 		return events.AccountDamaged
@@ -297,7 +430,7 @@ func words(text string) []string {
 }
 
 // homes fills in what the group of a login says.
-type homes struct{ config *config.Config }
+type homes struct{ config func() *config.Config }
 
 // Complete implements auth.Homes. Whom no account and no granted group says where to go is refused:
 // the alice of a plugin is not the local one.
@@ -305,7 +438,7 @@ func (h homes) Complete(g auth.Grant) (auth.Grant, error) {
 	if len(g.Groups) == 0 {
 		return g, fmt.Errorf("method %s accepted a user who has no account here, and may put nobody into a group: grant { groups = [...] } decides where such users go", g.Method)
 	}
-	group, ok := h.config.Group(g.Groups[0])
+	group, ok := h.config().Group(g.Groups[0])
 	if !ok {
 		return g, fmt.Errorf("group %q is not in the configuration", g.Groups[0])
 	}
@@ -318,7 +451,7 @@ func (h homes) Complete(g auth.Grant) (auth.Grant, error) {
 		}
 		g.Home = strings.ReplaceAll(group.Home, "{username}", g.User)
 	}
-	if err := policy.HomeApart(g.Home, config.PrivateDir(h.config.Server.DataDir)); err != nil {
+	if err := policy.HomeApart(g.Home, config.PrivateDir(h.config().Server.DataDir)); err != nil {
 		return g, fmt.Errorf("home folder %w", err)
 	}
 	return g, nil

@@ -76,6 +76,9 @@ func demoConfig(file string) (*config.Config, error) {
 // running is a server that serves.
 type running struct {
 	*app
+	reloading   sync.Mutex
+	closing     bool          // nothing is reloaded any more; guarded by reloading
+	retired     chan struct{} // of the setup before the one in use; guarded by reloading
 	services    []*ftps.Service
 	listeners   []net.Listener
 	certificate string // file of the self-signed one; empty: none is used
@@ -90,11 +93,8 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 	if err := checkPlugins(ctx, conf); err != nil {
 		return err
 	}
-	pairs := make([]*tls.Certificate, len(conf.Services))
-	for i, s := range conf.Services {
-		if pairs[i], err = certificateOf(s, ftps.LoadCertificate); err != nil {
-			return err
-		}
+	if _, err := loadCertificates(conf); err != nil {
+		return err
 	}
 	if err := checkLock(conf.Server.DataDir); err != nil {
 		return err
@@ -104,10 +104,13 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 		return err
 	}
 	defer closeAll(r.listeners)
-	if r.app, err = open(ctx, conf, log, everything); err != nil {
+	if r.app, err = open(ctx, conf, log, everything, r.own(conf)...); err != nil {
 		return err
 	}
-	if err := r.prepare(pairs); err != nil {
+	for _, warning := range conf.Warnings {
+		log.Warn(warning)
+	}
+	if err := r.prepare(); err != nil {
 		return errors.Join(err, r.abandon())
 	}
 	defer r.close()
@@ -116,7 +119,9 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 	defer signal.Stop(hangups)
 	go func() {
 		for range hangups {
-			log.Warn("SIGHUP changes nothing: restart to use another configuration or certificate")
+			if _, err := r.reload(ctx); err != nil {
+				log.Error("not reloaded, nothing was changed", "err", err)
+			}
 		}
 	}()
 	if err := r.bus.Store(ctx, r.started()); err != nil {
@@ -137,21 +142,16 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 const socketTimeout = 2 * time.Second
 
 // prepare makes the services and opens the administration socket.
-func (r *running) prepare(pairs []*tls.Certificate) error {
+func (r *running) prepare() error {
+	pairs, err := r.certificates(r.config())
+	if err != nil {
+		return err
+	}
 	boot := rand.Text()
-	for i, s := range r.config.Services {
-		if pairs[i] == nil {
-			pair, err := r.selfSigned()
-			if err != nil {
-				return err
-			}
-			pairs[i] = &pair
-		}
+	for i, s := range r.config().Services {
 		r.services = append(r.services, ftps.New(ftps.Options{
-			Name: s.Name, Banner: "Sallyport FTPS", Listener: r.listeners[i], Implicit: s.Implicit, Certificate: *pairs[i],
-			PassiveFirst: s.PassiveFirst, PassiveLast: s.PassiveLast, Chain: r.chain(s.Authentications),
-			LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout, MaxConnections: s.MaxConnections, MaxPerSource: s.MaxPerSource, Boot: boot,
-			AtomicUpload: s.AtomicUpload, MinFree: r.config.Server.MinFree, Private: r.data.private, Limits: ftps.DefaultLimits(), Log: r.log,
+			Name: s.Name, Banner: "Sallyport FTPS", Listener: r.listeners[i], Implicit: s.Implicit, PassiveFirst: s.PassiveFirst, PassiveLast: s.PassiveLast,
+			Boot: boot, Private: r.data.private, Limits: ftps.DefaultLimits(), Log: r.log, Settings: r.settings(s, *pairs[i]),
 		}, r.authority, r.bus))
 		r.log.Info("service listens", "service", s.Name, "address", r.listeners[i].Addr().String(), "tls", mode(s), "methods", strings.Join(s.Authentications, ","))
 	}
@@ -159,7 +159,9 @@ func (r *running) prepare(pairs []*tls.Certificate) error {
 	if err != nil {
 		return err
 	}
-	api := admin.Handler(r.backend())
+	backend := r.backend()
+	backend.Reload = r.reload
+	api := admin.Handler(backend)
 	r.socket = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.calls.Add(1)
 		defer r.calls.Done()
@@ -176,13 +178,32 @@ func mode(s config.Service) string {
 	return "explicit"
 }
 
-func (r *running) selfSigned() (tls.Certificate, error) {
+// own are the addresses that we listen on.
+func (r *running) own(c *config.Config) (addrs []net.Addr) {
+	for _, l := range r.listeners {
+		addrs = append(addrs, l.Addr())
+	}
+	if addr, err := net.ResolveTCPAddr("tcp", c.Events.Listen); err == nil && c.Events.Listen != "" {
+		addrs = append(addrs, addr)
+	}
+	return addrs
+}
+
+func (r *running) selfSigned(c *config.Config) (tls.Certificate, error) {
 	r.certificate = filepath.Join(r.data.path, "tls.crt")
-	pair, made, err := ftps.SelfSigned(r.certificate, r.data.file(keyFile), r.config.Server.Name)
+	pair, made, err := ftps.SelfSigned(r.certificate, r.data.file(keyFile), c.Server.Name)
 	if err == nil && made {
 		r.log.Warn("a self-signed certificate was made; clients must be told to trust it", "file", r.certificate, "sha256", fmt.Sprintf("%x", sha256.Sum256(pair.Certificate[0])))
 	}
 	return pair, err
+}
+
+// close waits for a reload that is under way.
+func (r *running) close() {
+	r.reloading.Lock()
+	r.closing = true
+	r.reloading.Unlock()
+	r.app.close()
 }
 
 // run serves until the context ends, and shuts down in order.
@@ -200,16 +221,16 @@ func (r *running) run(ctx context.Context) {
 	}
 	<-ctx.Done()
 
-	r.log.Info("shutting down", "timeout", r.config.Server.ShutdownTimeout)
+	r.log.Info("shutting down", "timeout", r.config().Server.ShutdownTimeout)
 	r.authority.Close()
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.Server.ShutdownTimeout)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config().Server.ShutdownTimeout)
 	defer cancel()
 	for _, s := range r.services {
 		serving.Go(func() { s.Shutdown(limit) })
 	}
 	serving.Wait()
 	r.stopping.Store(true)
-	stopped := &events.ServerStopped{Name: r.config.Server.Name, UptimeMS: time.Since(start).Milliseconds()}
+	stopped := &events.ServerStopped{Name: r.config().Server.Name, UptimeMS: time.Since(start).Milliseconds()}
 	if err := r.bus.Store(context.WithoutCancel(ctx), stopped); err != nil {
 		r.log.Error("last event not stored", "err", err)
 	}
@@ -252,7 +273,7 @@ Try it from another terminal:
 
 Ctrl-C stops it. The files are in %[5]s.
 
-`, addr, password, ca, shown(program), shown(filepath.Join(r.config.Server.DataDir, "files", "demo")))
+`, addr, password, ca, shown(program), shown(filepath.Join(r.config().Server.DataDir, "files", "demo")))
 	return err
 }
 

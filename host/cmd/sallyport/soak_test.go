@@ -15,3 +15,6 @@ func TestSoakKill(t *testing.T) {
 	needPrograms(t, "curl")
 	killRounds(t, 100)
 }
+
+// TestSoakReload is TestReloadsLeaveMemoryFlat a thousand times.
+func TestSoakReload(t *testing.T) { reloads(t, 1000) }
