@@ -1,5 +1,5 @@
 # The bundled accounts first, then a guest from a plugin of our own:
-#   GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o guest.wasm ./examples/plugins/guest
+#   sallyport plugin build examples/plugins/hello, and copy hello.wasm here
 server {
   authentications = ["accounts", "guest"]
 }
@@ -13,7 +13,7 @@ authentication "accounts" {
 }
 
 authentication "guest" {
-  plugin = "./guest.wasm"
+  plugin = "./hello.wasm"
   settings = {
     user       = "visitor"
     passphrase = env("GUEST_PASSPHRASE")

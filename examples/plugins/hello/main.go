@@ -1,5 +1,5 @@
-// A custom method: one guest account with a shared passphrase, both from config.hcl. It is as
-// small as a useful plugin gets; copy it and change Authenticate.
+// Hello knows one user with a passphrase, both from config.hcl. It is as small as a useful plugin gets;
+// "sallyport plugin new" makes one like it.
 package main
 
 import (
@@ -17,12 +17,13 @@ type method struct{}
 // Describe tells the host which settings there are, so that a misspelt one is refused at the start.
 func (method) Describe() sdk.Description {
 	return sdk.Description{
-		Name:    "guest",
+		Name:    "hello",
 		Version: "1",
 		Settings: []sdk.Setting{
 			{Name: "user", Type: sdk.String, Required: true},
 			{Name: "passphrase", Type: sdk.String, Required: true, Secret: true},
 		},
+		Needs: sdk.Needs{Password: true, Groups: true},
 	}
 }
 
