@@ -5,7 +5,9 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo d
 PLUGINS    := $(patsubst plugins/%/main.go,%,$(wildcard plugins/*/main.go))
 WASM       := $(PLUGINS:%=plugins/wasm/%.wasm)
 SDK        := go.mod $(filter-out %_test.go,$(wildcard sdk/*.go))
-TEST_TOOLS := curl lftp python3 gcc
+TEST_TOOLS := curl lftp python3 gcc wat2wasm clang wasm-ld slapd npm
+ASC        := bin/tools/node_modules/.bin/asc
+RUST_WASM  := /usr/lib/rustlib/wasm32-unknown-unknown
 
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -30,18 +32,22 @@ run: build ## build, make a demo account, serve, and print lines to try
 test: deps plugins ## install what the tests need (by apt, as root) and run them all
 	$(GO) test -race ./...
 
-# A race detector needs a C compiler; the other tools are FTP clients that the tests use.
+# What the tests need: FTP clients, a directory server, and compilers of the languages that plugins are written in.
 deps:
-	@missing=; for tool in $(TEST_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; for tool in $(TEST_TOOLS); do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	[ -d $(RUST_WASM) ] || missing="$$missing rustc libstd-rust-dev-wasm32"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "the tests need:$$missing; install them first" >&2; exit 1; fi; \
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing libc6-dev ca-certificates >/dev/null
+	packages=$$(echo "$$missing" | sed 's/wat2wasm/wabt/; s/wasm-ld/lld/'); \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages libc6-dev ca-certificates >/dev/null
+	@[ -x $(ASC) ] || npm install --silent --no-save --no-package-lock --prefix bin/tools assemblyscript@0.28.20 >/dev/null
 
 check: plugins ## format, vet, staticcheck, tidy, import rules, known vulnerabilities
 	@unformatted=$$($(GO) run $(GOFUMPT) -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags bench,soak ./host/cmd/sallyport
-	GOOS=wasip1 GOARCH=wasm $(GO) vet -unsafeptr=false ./sdk $(PLUGINS:%=./plugins/%)
+	$(GO) vet -tags bench,soak ./host/cmd/sallyport ./host/sandbox
+	GOOS=darwin GOARCH=arm64 $(GO) build ./host/...
+	GOOS=wasip1 GOARCH=wasm $(GO) vet -unsafeptr=false ./sdk/... $(PLUGINS:%=./plugins/%) ./examples/plugins/...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 ./host/house
@@ -50,10 +56,11 @@ check: plugins ## format, vet, staticcheck, tidy, import rules, known vulnerabil
 	elif echo "$$out" | grep -q 'fetching vulnerabilities\|dial tcp\|no such host\|connection refused\|Forbidden\|proxyconnect'; then echo "govulncheck: its data can't be had here"; \
 	else echo "$$out"; exit 1; fi
 
-bench: plugins ## measure: a table with units, compared within the run
-	$(GO) test -count=1 -tags bench -run TestBench -v ./host/cmd/sallyport | grep -v '^=== \|^--- '
+bench: deps plugins ## measure: a table with units, compared within the run
+	$(GO) test -count=1 -tags bench -run TestBench -v ./host/cmd/sallyport ./host/sandbox | grep -v '^=== \|^--- '
 
-soak: deps plugins ## what takes long: 1 GiB of files, a hundred kills
+soak: deps plugins ## what takes long: 1 GiB of files, a hundred kills, a thousand reloads, the hostile plugins without the rewrite
+	$(GO) test -count=1 -tags soak -run Soak -timeout 20m -v ./host/sandbox
 	$(GO) test -count=1 -tags soak -run Soak -timeout 60m -v ./host/cmd/sallyport
 
 clean:

@@ -43,6 +43,32 @@ authentication "accounts" {
   #   password   = true            # it sees the password
   #   groups     = ["default"]     # groups that it may put its users in
   #   home_under = "/srv/ftp"      # it may say the home folder, below this one
+  #   http       = ["https://auth.example.org"]        # where it may send requests; a path narrows it
+  #   network    = ["ldaps://ldap.example.org"]        # where it may connect to: tls, tcp, udp, ldaps, ldap
+  #   password_to = ["https://auth.example.org"]       # where it may send the password without seeing it
+  #   ca         = file("ca.pem")  # trusted there, in place of the system's
+  # }
+
+  # A secret that the plugin may send there, and never sees.
+  # secret "token" {
+  #   value = env("PUSH_TOKEN")
+  #   to    = ["https://auth.example.org"]
+  # }
+
+  # What its plugin may use; these are the defaults.
+  # limits {
+  #   module       = "32MiB"       # of the .wasm file; function = "1MiB" of code in one function
+  #   memory       = "64MiB"       # of linear memory; table = 65536 entries
+  #   run          = "250ms"       # executing in one run
+  #   runs         = 200           # of one login: one more than there are answers
+  #   recorded     = "64KiB"       # of answers that one login reads
+  #   request      = "64KiB"
+  #   response     = "1MiB"
+  #   http_timeout = "10s"         # shorter than timeout
+  #   requests     = 256           # HTTP requests under way
+  #   instances    = 64            # held by open sockets
+  #   sockets      = 8             # of one login
+  #   log_lines    = 20            # of one run
   # }
 }
 
