@@ -131,7 +131,7 @@ var scenes = map[string]func(sdk.Attempt) sdk.Verdict{
 		}
 	},
 	"poll until": func(a sdk.Attempt) sdk.Verdict {
-		for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+		for end := time.Now().Add(10 * time.Minute); time.Now().Before(end); {
 			if poll(a, "n", "x") == "approved" {
 				return sdk.Accept
 			}
