@@ -108,19 +108,11 @@ func TestReadme(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "config.hcl"), config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bin := filepath.Join(dir, "bin")
-	if err := os.Mkdir(bin, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	wrapper := "#!/bin/sh\nSALLYPORT_MAIN=1 exec " + os.Args[0] + ` "$@"` + "\n"
-	if err := os.WriteFile(filepath.Join(bin, "sallyport"), []byte(wrapper), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	shell := func(text string) string {
 		t.Helper()
 		cmd := exec.Command("bash", "-e", "-c", text)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+dir, "GOFLAGS=-mod=mod -buildvcs=false", "GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"))
+		cmd.Env = append(os.Environ(), "HOME="+dir, "GOFLAGS=-mod=mod -buildvcs=false", "GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"))
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Errorf("%v in\n%s\n%s", err, text, out)
@@ -160,7 +152,7 @@ func TestReadme(t *testing.T) {
 			}
 		case strings.Contains(b.text, "serve &"):
 			shell(strings.ReplaceAll(b.text, "sallyport serve &\n", ""))
-			server = exec.Command(filepath.Join(bin, "sallyport"), "serve")
+			server = exec.Command("sallyport", "serve")
 			server.Dir = dir
 			if err := server.Start(); err != nil {
 				t.Fatal(err)
@@ -228,9 +220,9 @@ func TestPluginWithoutSDK(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"clang", "--target=wasm32", "-O2", "-nostdlib", "-Wall", "-Werror", "-Wl,--no-entry", "-o", "mine.wasm", "mine.c"}, {os.Args[0], "plugin", "test", "mine.wasm"}} {
+	for _, args := range [][]string{{"clang", "--target=wasm32", "-O2", "-nostdlib", "-Wall", "-Werror", "-Wl,--no-entry", "-o", "mine.wasm", "mine.c"}, {"sallyport", "plugin", "test", "mine.wasm"}} {
 		command := exec.Command(args[0], args[1:]...)
-		command.Dir, command.Env = dir, append(os.Environ(), "SALLYPORT_MAIN=1")
+		command.Dir = dir
 		if out, err := command.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", args, err, out)
 		}
@@ -262,9 +254,8 @@ func TestDemo(t *testing.T) {
 	}
 	for round := range 2 { // the second time the account is there already
 		var printed syncBuffer
-		server := exec.Command(os.Args[0], "demo")
+		server := exec.Command("sallyport", "demo")
 		server.Dir, server.Stdout = dir, &printed
-		server.Env = append(os.Environ(), "SALLYPORT_MAIN=1")
 		if err := server.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -282,7 +273,7 @@ func TestDemo(t *testing.T) {
 				continue
 			}
 			if strings.HasSuffix(line, "10m") {
-				line = "SALLYPORT_MAIN=1 " + line + " --no-follow | grep login.accepted"
+				line += " --no-follow | grep login.accepted"
 			}
 			cmd := exec.Command("bash", "-e", "-o", "pipefail", "-c", line)
 			cmd.Dir, cmd.Env = dir, append(os.Environ(), "HOME="+dir)

@@ -21,13 +21,22 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The test binary is the program too: scripts run it as "sallyport", Go tests with SALLYPORT_MAIN set.
+// The tests run the program as users have it, first in PATH: not with the race detector, with which a plugin
+// takes ten seconds to compile. What runs in the test's own process has the detector.
 func TestMain(m *testing.M) {
-	program := func() { os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})) }
-	if os.Getenv("SALLYPORT_MAIN") != "" {
-		program()
+	dir, err := os.MkdirTemp("", "sallyport")
+	if err != nil {
+		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"sallyport": program})
+	if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "sallyport"), ".").CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	if err := os.Setenv("PATH", dir+":"+os.Getenv("PATH")); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 func TestScripts(t *testing.T) {
@@ -46,7 +55,7 @@ func TestScripts(t *testing.T) {
 			for _, name := range []string{"GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS"} { // plugins are built there too
 				env.Setenv(name, goEnv(t, name))
 			}
-			env.Setenv("XDG_CACHE_HOME", cache) // with the race detector a Go plugin takes ten seconds to compile
+			env.Setenv("XDG_CACHE_HOME", cache)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -89,8 +98,7 @@ func TestExamplePlugins(t *testing.T) {
 				{"plugin", "build", dir},
 				{"plugin", "test", filepath.Join(dir, name+".wasm"), filepath.Join(examples, cases)},
 			} {
-				command := exec.Command(os.Args[0], args...)
-				command.Env = append(os.Environ(), "SALLYPORT_MAIN=1")
+				command := exec.Command("sallyport", args...)
 				if out, err := command.CombinedOutput(); err != nil {
 					t.Fatalf("%v: %v\n%s", args, err, out)
 				}
@@ -374,8 +382,7 @@ func (s *server) kill(signal os.Signal) error {
 }
 
 func (s *server) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], append(args, "--config", s.path("config.hcl"))...)
-	cmd.Env = append(os.Environ(), "SALLYPORT_MAIN=1")
+	cmd := exec.Command("sallyport", append(args, "--config", s.path("config.hcl"))...)
 	return cmd
 }
 

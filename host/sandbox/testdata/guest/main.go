@@ -131,7 +131,11 @@ var scenes = map[string]func(sdk.Attempt) sdk.Verdict{
 		}
 	},
 	"poll until": func(a sdk.Attempt) sdk.Verdict {
-		for end := time.Now().Add(10 * time.Minute); time.Now().Before(end); {
+		within, err := time.ParseDuration(a.Setting("within"))
+		if err != nil {
+			within = 10 * time.Minute
+		}
+		for end := time.Now().Add(within); time.Now().Before(end); {
 			if poll(a, "n", "x") == "approved" {
 				return sdk.Accept
 			}
