@@ -90,13 +90,18 @@ type Answer struct {
 
 // Grant is what a login gives: where to, and what may be done there.
 type Grant struct {
-	LoginID     string
-	Method      string // the first factor, which alone says what follows
-	User        string
-	Groups      []string
-	Email       string
-	Home        string
-	Permissions policy.Permissions
+	LoginID    string
+	Method     string // the first factor, which alone says what follows
+	User       string
+	Account    string // the host's own account that the method maps its users to; empty: none
+	Groups     []string
+	Email      string
+	Attributes map[string]string // what else the method knows of the user, such as "secsign_id"
+	Home       string
+	CreateHome *bool    // make the home folder if it is not there; nil: as the group says
+	Structure  []string // folders to make in a home folder that is made
+	Folders    []policy.VirtualFolder
+	Access     policy.Access
 }
 
 // Outcome is the end of an attempt.

@@ -37,7 +37,8 @@ type files struct {
 	session *session
 	client  ftpserver.ClientContext
 	root    *os.Root
-	may     policy.Permissions
+	mounts  []mount // virtual folders
+	access  policy.Access
 
 	mu      sync.Mutex
 	ended   sync.Cond // when a transfer ends
@@ -57,43 +58,74 @@ var (
 var (
 	errDenied   = fmt.Errorf("%w by the administrator", fs.ErrPermission)
 	errReserved = fmt.Errorf("%w: control characters in a name", ftpserver.ErrFileNameNotAllowed)
+	errFixed    = errors.New("the home folder and virtual folders stay as they are")
 	errLink     = errors.New("links can't be made here")
 )
 
-// openFiles makes the home folder if it is not there, and opens it.
-func openFiles(s *Service, sess *session, grant auth.Grant) (*files, error) {
-	if err := policy.HomeApart(grant.Home, s.options.Private); err != nil { // before anything is made there
-		return nil, fmt.Errorf("home folder %w", err)
-	}
-	if err := os.MkdirAll(grant.Home, dirMode); err != nil {
-		return nil, fmt.Errorf("home folder: %w", err)
-	}
-	if err := apart(grant.Home, s.options.Private); err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(grant.Home)
-	if err != nil {
-		return nil, fmt.Errorf("home folder: %w", err)
-	}
-	f := &files{service: s, session: sess, root: root, may: grant.Permissions}
+// openFiles opens the home folder, and the virtual ones; the home is made if it is not there and may be.
+func openFiles(s *Service, sess *session, grant auth.Grant) (_ *files, err error) {
+	f := &files{service: s, session: sess, access: grant.Access}
 	f.ended.L = &f.mu
-	f.sweep()
+	defer func() {
+		if err != nil {
+			f.closeRoots()
+		}
+	}()
+	if f.root, err = openHome(s, grant); err != nil {
+		return nil, fmt.Errorf("home folder: %w", err)
+	}
+	f.sweep(f.root)
+	for _, v := range grant.Folders {
+		root, err := openApart(v.Real, s.options.Private)
+		if err != nil {
+			return nil, fmt.Errorf("virtual folder %s: %w", v.Path, err)
+		}
+		f.mounts = append(f.mounts, mount{v.Path, root})
+		f.sweep(root)
+	}
 	return f, nil
 }
 
-// apart refuses a home that holds or lies in our own data, by whatever links.
-func apart(home, private string) error {
-	home, err := filepath.EvalSymlinks(home)
+func openHome(s *Service, grant auth.Grant) (*os.Root, error) {
+	if err := policy.HomeApart(grant.Home, s.options.Private); err != nil { // before anything is made there
+		return nil, err
+	}
+	_, err := os.Stat(grant.Home)
+	if !errors.Is(err, fs.ErrNotExist) || grant.CreateHome == nil || !*grant.CreateHome {
+		return openApart(grant.Home, s.options.Private)
+	}
+	if err := os.MkdirAll(grant.Home, dirMode); err != nil {
+		return nil, err
+	}
+	root, err := openApart(grant.Home, s.options.Private)
 	if err != nil {
-		return fmt.Errorf("home folder: %w", err)
+		return nil, err
+	}
+	for _, name := range grant.Structure {
+		if err := root.MkdirAll(name, dirMode); err != nil {
+			_ = root.Close()
+			return nil, err
+		}
+	}
+	return root, nil
+}
+
+// openApart opens a folder that holds and lies in none of our own data, by whatever links.
+func openApart(folder, private string) (*os.Root, error) {
+	if err := policy.HomeApart(folder, private); err != nil {
+		return nil, err
+	}
+	resolved, err := filepath.EvalSymlinks(folder)
+	if err != nil {
+		return nil, err
 	}
 	if private, err = filepath.EvalSymlinks(private); err != nil {
-		return fmt.Errorf("data folder: %w", err)
+		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	if err := policy.HomeApart(home, private); err != nil {
-		return fmt.Errorf("home folder %w", err)
+	if err := policy.HomeApart(resolved, private); err != nil {
+		return nil, err
 	}
-	return nil
+	return os.OpenRoot(resolved)
 }
 
 // begin and finish frame each transfer.
@@ -122,36 +154,59 @@ func (f *files) close() {
 	for f.open > 0 {
 		f.ended.Wait()
 	}
-	_ = f.root.Close()
+	f.closeRoots()
 }
 
-// resolve checks the permission and turns the client's path into one below the root.
-func (f *files) resolve(name string, needs policy.Permissions) (string, error) {
-	if !f.may.Has(needs) {
-		return "", errDenied
+func (f *files) closeRoots() {
+	if f.root != nil {
+		_ = f.root.Close()
 	}
-	if !path.IsAbs(name) { // HASH passes its argument as it is
+	for _, m := range f.mounts {
+		_ = m.root.Close()
+	}
+}
+
+// resolve checks the permissions and finds the place. Every folder on the way must let the client through.
+func (f *files) resolve(name string, needs policy.Permissions) (place, error) {
+	name = f.clean(name)
+	if !f.access.At(name).Has(needs) {
+		return place{}, errDenied
+	}
+	for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
+		if !f.access.At(dir).Has(policy.Traverse) {
+			return place{}, errDenied
+		}
+	}
+	p := f.locate(name)
+	if first, _, _ := strings.Cut(p.rel, "/"); first == uploadDir {
+		return place{}, fs.ErrNotExist
+	}
+	return p, nil
+}
+
+// clean is the absolute path: HASH passes its argument as it is.
+func (f *files) clean(name string) string {
+	if !path.IsAbs(name) {
 		name = path.Join(f.client.Path(), name)
 	}
-	rel := strings.TrimPrefix(path.Clean("/"+name), "/")
-	if first, _, _ := strings.Cut(rel, "/"); first == uploadDir {
-		return "", fs.ErrNotExist
-	}
-	if rel == "" {
-		return ".", nil
-	}
-	if strings.Contains(rel, "/") && !f.may.Has(policy.Traverse) {
-		return "", errDenied
-	}
-	return rel, nil
+	return path.Clean("/" + name)
 }
 
 // resolveNew is resolve for a name that will be made.
-func (f *files) resolveNew(name string, needs policy.Permissions) (string, error) {
+func (f *files) resolveNew(name string, needs policy.Permissions) (place, error) {
 	if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", errReserved
+		return place{}, errReserved
 	}
 	return f.resolve(name, needs)
+}
+
+// resolveChange is resolve for what can't be done with the home folder or a virtual one themselves.
+func (f *files) resolveChange(name string, needs policy.Permissions) (place, error) {
+	p, err := f.resolve(name, needs)
+	if err == nil && (p.rel == "." || f.holdsMount(p.name)) {
+		return place{}, errFixed
+	}
+	return p, err
 }
 
 // plain takes the server's paths and system call names out of an error that the client will read.
@@ -179,18 +234,22 @@ func (f *files) Name() string { return "home" }
 
 // Stat implements afero.Fs. Who may only write learns nothing of files.
 func (f *files) Stat(name string) (os.FileInfo, error) {
-	rel, err := f.resolve(name, 0)
+	p, err := f.resolve(name, 0)
 	if err != nil {
 		return nil, err
 	}
-	if f.may == 0 {
+	may := f.access.At(p.name)
+	if may == 0 {
 		return nil, errDenied
 	}
-	info, err := f.root.Stat(rel)
-	if folder, _ := f.wildcard(name); err != nil && folder != "" {
-		return f.Stat(folder) // so that the library asks ReadDir
+	info, err := p.root.Stat(p.rel)
+	if errors.Is(err, fs.ErrNotExist) && f.holdsMount(p.name) {
+		return folder{path.Base(p.name)}, nil
 	}
-	if err == nil && !info.IsDir() && f.may&(policy.Read|policy.List|policy.Rename) == 0 {
+	if parent, _ := f.wildcard(name); err != nil && parent != "" {
+		return f.Stat(parent) // so that the library asks ReadDir
+	}
+	if err == nil && !info.IsDir() && may&(policy.Read|policy.List|policy.Rename) == 0 {
 		return nil, errDenied
 	}
 	return info, plain(err)
@@ -206,43 +265,32 @@ func (f *files) wildcard(name string) (folder, pattern string) {
 }
 
 // ReadDir implements ftpserver.ClientDriverExtensionFileList. Links are shown as what they lead
-// to, and those that lead nowhere, or out, as empty files.
+// to, and those that lead nowhere, or out, as empty files. What nothing may be done with is not shown.
 func (f *files) ReadDir(name string) ([]os.FileInfo, error) {
 	pattern := "*"
-	if folder, p := f.wildcard(name); folder != "" {
-		if info, err := f.root.Stat(strings.TrimPrefix(path.Clean(name), "/")); err != nil || !info.IsDir() {
-			name, pattern = folder, p
-			f.client.SetListPath(path.Clean(folder))
+	if parent, p := f.wildcard(name); parent != "" {
+		if info, err := f.Stat(path.Clean(name)); err != nil || !info.IsDir() || info.Name() != path.Base(name) {
+			name, pattern = parent, p
+			f.client.SetListPath(path.Clean(parent))
 		}
 	}
-	rel, err := f.resolve(name, policy.List)
+	p, err := f.resolve(name, policy.List)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := f.root.Open(rel)
-	if err != nil {
+	infos, err := p.list()
+	virtual := f.mountsIn(p.name)
+	if err != nil && (len(virtual) == 0 || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, plain(err)
 	}
-	defer func() { _ = dir.Close() }()
-	infos, err := dir.Readdir(-1)
-	if err != nil {
-		return nil, plain(err)
-	}
-	infos = slices.DeleteFunc(infos, func(i os.FileInfo) bool {
+	infos = append(slices.DeleteFunc(infos, func(i os.FileInfo) bool {
+		return slices.ContainsFunc(virtual, func(v os.FileInfo) bool { return v.Name() == i.Name() })
+	}), virtual...)
+	return slices.DeleteFunc(infos, func(i os.FileInfo) bool {
 		matches, err := path.Match(pattern, i.Name())
-		return !matches || err != nil || (rel == "." && i.Name() == uploadDir) || strings.ContainsAny(i.Name(), "\r\n")
-	})
-	for i, info := range infos {
-		if info.Mode()&fs.ModeSymlink == 0 {
-			continue
-		}
-		target, err := f.root.Stat(path.Join(rel, info.Name()))
-		if err != nil {
-			target = info
-		}
-		infos[i] = named{target, info.Name()}
-	}
-	return infos, nil
+		return !matches || err != nil || (p.rel == "." && i.Name() == uploadDir) || strings.ContainsAny(i.Name(), "\r\n") ||
+			f.access.At(path.Join(p.name, i.Name())) == 0
+	}), nil
 }
 
 // named is a file's information under the name of the link to it.
@@ -259,87 +307,94 @@ func (n named) Mode() os.FileMode { return n.FileInfo.Mode() &^ fs.ModeSymlink }
 
 // Mkdir implements afero.Fs.
 func (f *files) Mkdir(name string, _ os.FileMode) error {
-	rel, err := f.resolveNew(name, policy.CreateFolder)
+	p, err := f.resolveNew(name, policy.CreateFolder)
 	if err != nil {
 		return err
 	}
-	return plain(f.root.Mkdir(rel, dirMode))
+	if f.holdsMount(p.name) {
+		return fs.ErrExist
+	}
+	return plain(p.root.Mkdir(p.rel, dirMode))
 }
 
 // Remove implements afero.Fs: DELE, files only.
 func (f *files) Remove(name string) error {
-	rel, err := f.resolve(name, policy.DeleteFile)
+	p, err := f.resolveChange(name, policy.DeleteFile)
 	if err != nil {
 		return err
 	}
-	info, err := f.root.Lstat(rel)
+	info, err := p.root.Lstat(p.rel)
 	if err != nil {
 		return plain(err)
 	}
 	if info.IsDir() {
 		return errors.New("is a folder")
 	}
-	return plain(f.root.Remove(rel))
+	return plain(p.root.Remove(p.rel))
 }
 
 // RemoveDir implements ftpserver.ClientDriverExtensionRemoveDir: RMD, empty folders only.
 func (f *files) RemoveDir(name string) error {
-	rel, err := f.resolve(name, policy.DeleteFolder)
+	p, err := f.resolveChange(name, policy.DeleteFolder)
 	if err != nil {
 		return err
 	}
-	info, err := f.root.Lstat(rel)
+	info, err := p.root.Lstat(p.rel)
 	switch {
 	case err != nil:
 		return plain(err)
 	case !info.IsDir():
 		return errors.New("is not a folder")
-	case rel == ".":
-		return errors.New("the home folder can't be removed")
 	}
-	return plain(f.root.Remove(rel))
+	return plain(p.root.Remove(p.rel))
 }
 
 // Rename implements afero.Fs. What is there under the new name already is replaced, if it may be deleted.
 func (f *files) Rename(from, to string) error {
-	oldRel, err := f.resolve(from, policy.Rename)
+	old, err := f.resolveChange(from, policy.Rename)
 	if err != nil {
 		return err
 	}
-	newRel, err := f.resolveNew(to, policy.Rename)
+	fresh, err := f.resolveNew(to, policy.Rename)
 	if err != nil {
 		return err
 	}
-	if oldRel == "." || newRel == "." {
-		return errors.New("the home folder can't be renamed")
+	if fresh.rel == "." || f.holdsMount(fresh.name) {
+		return errFixed
 	}
-	if _, err := f.root.Lstat(newRel); err == nil && !f.may.Has(policy.DeleteFile) {
+	if old.root != fresh.root {
+		return errors.New("it can't be moved from one virtual folder to another: copy it")
+	}
+	if _, err := fresh.root.Lstat(fresh.rel); err == nil && !f.access.At(fresh.name).Has(policy.DeleteFile) {
 		return errDenied
 	}
-	return plain(f.root.Rename(oldRel, newRel))
+	if err := f.staysHidden(old, fresh.name); err != nil {
+		return err
+	}
+	return plain(old.root.Rename(old.rel, fresh.rel))
 }
 
 // Chmod implements afero.Fs: SITE CHMOD, without the set-id and sticky bits.
 func (f *files) Chmod(name string, mode os.FileMode) error {
-	rel, err := f.resolve(name, policy.SetAttributes)
+	p, err := f.resolve(name, policy.SetAttributes)
 	if err != nil {
 		return err
 	}
-	return plain(f.root.Chmod(rel, mode.Perm()))
+	return plain(p.root.Chmod(p.rel, mode.Perm()))
 }
 
 // Chtimes implements afero.Fs: MFMT.
 func (f *files) Chtimes(name string, accessed, modified time.Time) error {
-	rel, err := f.resolve(name, policy.SetAttributes)
+	p, err := f.resolve(name, policy.SetAttributes)
 	if err != nil {
 		return err
 	}
-	return plain(f.root.Chtimes(rel, accessed, modified))
+	return plain(p.root.Chtimes(p.rel, accessed, modified))
 }
 
 // GetAvailableSpace implements ftpserver.ClientDriverExtensionAvailableSpace.
-func (f *files) GetAvailableSpace(string) (int64, error) {
-	free, err := freeBytes(f.root.Name())
+func (f *files) GetAvailableSpace(name string) (int64, error) {
+	free, err := freeBytes(f.locate(f.clean(name)).root.Name())
 	if err != nil {
 		return 0, errors.New("not known")
 	}

@@ -29,12 +29,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // authority is a stand-in for the real one: the user "alice" gets in, "panic" panics, "wait" waits
 // until the client is gone.
 type authority struct {
-	t     testing.TB
-	home  string
-	may   policy.Permissions
-	mu    sync.Mutex
-	tries []auth.Attempt
-	left  chan error
+	t       testing.TB
+	home    string
+	access  policy.Access
+	folders []policy.VirtualFolder
+	mu      sync.Mutex
+	tries   []auth.Attempt
+	left    chan error
 }
 
 func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcome {
@@ -55,7 +56,7 @@ func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcom
 		if attempt.Typed == "slow" {
 			time.Sleep(2 * time.Second)
 		}
-		grant := auth.Grant{LoginID: "login", User: "alice", Home: a.home, Permissions: a.may}
+		grant := auth.Grant{LoginID: "login", User: "alice", Home: a.home, CreateHome: new(true), Access: a.access, Folders: a.folders}
 		if err := attempt.Prepare(grant); err != nil {
 			a.t.Log(err)
 			return auth.Outcome{Reason: events.HomeUnavailable, Detail: err.Error()}
@@ -119,7 +120,7 @@ func newFixtureOn(t *testing.T, addr string, change ...func(*ftps.Options)) *fix
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{T: t, authority: &authority{t: t, home: home, may: policy.FullControl, left: make(chan error, 9)}, notes: &notes{}, log: &bytes.Buffer{}, addr: listener.Addr().String(), home: home}
+	f := &fixture{T: t, authority: &authority{t: t, home: home, access: policy.FullAccess(), left: make(chan error, 9)}, notes: &notes{}, log: &bytes.Buffer{}, addr: listener.Addr().String(), home: home}
 	o := ftps.Options{
 		Name: "main", Banner: "Sallyport", Listener: listener, Boot: "BOOT", Private: private, Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
 		Settings: ftps.Settings{

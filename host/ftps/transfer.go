@@ -41,19 +41,19 @@ func (f *files) GetHandle(name string, flags int, offset int64) (ftpserver.FileT
 }
 
 func (f *files) upload(name string, flags int, offset int64) (ftpserver.FileTransfer, error) {
-	rel, err := f.resolveNew(name, policy.Write)
+	p, err := f.resolveNew(name, policy.Write)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.room(); err != nil {
+	if err := f.room(p.root); err != nil {
 		return nil, err
 	}
 	if offset < 0 {
 		return nil, errors.New("a negative restart point")
 	}
-	target, err := f.root.Lstat(rel)
+	target, err := p.root.Lstat(p.rel)
 	switch {
-	case err == nil && target.IsDir():
+	case err == nil && target.IsDir(), f.holdsMount(p.name):
 		return nil, errors.New("is a folder")
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, plain(err)
@@ -61,14 +61,14 @@ func (f *files) upload(name string, flags int, offset int64) (ftpserver.FileTran
 	fresh := flags&os.O_TRUNC != 0
 	link := err == nil && target.Mode()&fs.ModeSymlink != 0 // written through, as other servers do
 	if fresh && f.session.settings.AtomicUpload && !link {
-		return f.uploadAside(rel, target)
+		return f.uploadAside(p, target)
 	}
-	return f.uploadInPlace(rel, flags, offset)
+	return f.uploadInPlace(p, flags, offset)
 }
 
 // room refuses an upload that would fill the disk: the logins need it for their events.
-func (f *files) room() error {
-	free, err := freeBytes(f.root.Name())
+func (f *files) room(root *os.Root) error {
+	free, err := freeBytes(root.Name())
 	if err != nil {
 		return errors.New("free space is not known")
 	}
@@ -79,11 +79,11 @@ func (f *files) room() error {
 }
 
 func (f *files) download(name string, offset int64) (ftpserver.FileTransfer, error) {
-	rel, err := f.resolve(name, policy.Read)
+	p, err := f.resolve(name, policy.Read)
 	if err != nil {
 		return nil, err
 	}
-	file, err := f.root.Open(rel)
+	file, err := p.root.Open(p.rel)
 	if err != nil {
 		return nil, plain(err)
 	}
@@ -103,32 +103,32 @@ func (f *files) download(name string, offset int64) (ftpserver.FileTransfer, err
 }
 
 // uploadAside writes to a file that nobody sees and renames it when it is complete.
-func (f *files) uploadAside(rel string, replaced fs.FileInfo) (ftpserver.FileTransfer, error) {
-	if info, err := f.root.Stat(path.Dir(rel)); err != nil || !info.IsDir() {
+func (f *files) uploadAside(p place, replaced fs.FileInfo) (ftpserver.FileTransfer, error) {
+	if info, err := p.root.Stat(path.Dir(p.rel)); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("the folder of the file: %w", fs.ErrNotExist)
 	}
-	if err := f.root.Mkdir(uploadDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := p.root.Mkdir(uploadDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, plain(err)
 	}
 	aside := path.Join(uploadDir, f.service.options.Boot+"-"+rand.Text())
-	file, err := f.root.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	file, err := p.root.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return nil, plain(err)
 	}
 	if replaced != nil {
 		if err := file.Chmod(replaced.Mode().Perm()); err != nil {
 			_ = file.Close()
-			_ = f.root.Remove(aside)
+			_ = p.root.Remove(aside)
 			return nil, plain(err)
 		}
 	}
-	return &upload{File: file, files: f, aside: aside, target: rel}, nil
+	return &upload{File: file, files: f, aside: aside, root: p.root, target: p.rel}, nil
 }
 
 // uploadInPlace is for APPE and for a restart, where the client asks for what is there to be
 // changed, and for atomic_upload = false.
-func (f *files) uploadInPlace(rel string, flags int, offset int64) (ftpserver.FileTransfer, error) {
-	file, err := f.root.OpenFile(rel, flags, fileMode)
+func (f *files) uploadInPlace(p place, flags int, offset int64) (ftpserver.FileTransfer, error) {
+	file, err := p.root.OpenFile(p.rel, flags, fileMode)
 	if err != nil {
 		return nil, plain(err)
 	}
@@ -146,12 +146,12 @@ func (f *files) uploadInPlace(rel string, flags int, offset int64) (ftpserver.Fi
 		_ = file.Close()
 		return nil, plain(err)
 	}
-	return &upload{File: file, files: f}, nil
+	return &upload{File: file, files: f, root: p.root}, nil
 }
 
 // sweep removes the unfinished uploads of earlier runs of the server.
-func (f *files) sweep() {
-	dir, err := f.root.Open(uploadDir)
+func (f *files) sweep(root *os.Root) {
+	dir, err := root.Open(uploadDir)
 	if err != nil {
 		return
 	}
@@ -162,7 +162,7 @@ func (f *files) sweep() {
 	}
 	for _, name := range names {
 		if !strings.HasPrefix(name, f.service.options.Boot+"-") {
-			_ = f.root.Remove(path.Join(uploadDir, name))
+			_ = root.Remove(path.Join(uploadDir, name))
 		}
 	}
 }
@@ -218,6 +218,7 @@ func (d *download) Close() error {
 type upload struct {
 	*os.File
 	files  *files
+	root   *os.Root
 	aside  string // where it grows; empty: in place
 	target string // its name when it is complete
 	failed bool
@@ -260,7 +261,7 @@ func fill(r io.Reader, buf []byte) (n int, err error) {
 func (u *upload) Write(p []byte) (int, error) {
 	if u.since += int64(len(p)); u.since >= checkEvery {
 		u.since = 0
-		if err := u.files.room(); err != nil {
+		if err := u.files.room(u.root); err != nil {
 			return 0, err
 		}
 	}
@@ -278,9 +279,9 @@ func (u *upload) Close() error {
 	err := u.File.Close()
 	if u.aside != "" {
 		if u.failed || err != nil {
-			_ = u.files.root.Remove(u.aside)
-		} else if err = u.files.root.Rename(u.aside, u.target); err != nil {
-			_ = u.files.root.Remove(u.aside)
+			_ = u.root.Remove(u.aside)
+		} else if err = u.root.Rename(u.aside, u.target); err != nil {
+			_ = u.root.Remove(u.aside)
 		}
 	}
 	if err == nil && !u.failed {
