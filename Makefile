@@ -4,8 +4,8 @@ GO         ?= go
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PLUGINS    := $(patsubst plugins/%/main.go,%,$(wildcard plugins/*/main.go))
 WASM       := $(PLUGINS:%=plugins/wasm/%.wasm)
-SDK        := go.mod $(filter-out %_test.go,$(wildcard sdk/*.go))
-TEST_TOOLS := curl lftp python3 gcc wat2wasm clang wasm-ld slapd npm
+SDK        := go.mod $(filter-out %_test.go,$(wildcard sdk/*.go sdk/sdknet/*.go))
+TEST_TOOLS := curl lftp python3 gcc wat2wasm clang wasm-ld slapd freeradius npm
 ASC        := bin/tools/node_modules/.bin/asc
 RUST_WASM  := /usr/lib/rustlib/wasm32-unknown-unknown
 
@@ -23,7 +23,8 @@ build: plugins ## bin/sallyport, with the bundled plugins in it: one file to cop
 
 plugins: $(WASM) ## the bundled plugins
 
-plugins/wasm/%.wasm: plugins/%/main.go $(SDK)
+.SECONDEXPANSION:
+plugins/wasm/%.wasm: $$(filter-out %_test.go,$$(wildcard plugins/$$*/*.go)) $(SDK)
 	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags='-s -w' -o $@ ./plugins/$*
 
 run: build ## build, make a demo account, serve, and print lines to try

@@ -72,7 +72,12 @@ const (
 	InternalError    Reason = "internal_error"
 	AccountDamaged   Reason = "account_damaged" // its record or hash can't be read
 	MethodOverLimits Reason = "limit_exceeded"
-	MethodBroken     Reason = "method_broken" // it crashed again and again, and is not asked for a while
+	PasswordExpired  Reason = "password_expired"
+	MustChange       Reason = "password_must_change" // before anything else
+	NotAtThisTime    Reason = "not_at_this_time"
+	SourceNotAllowed Reason = "source_not_allowed"
+	NameNotAllowed   Reason = "name_not_allowed" // a name that nobody may log in with
+	MethodBroken     Reason = "method_broken"    // it crashed again and again, and is not asked for a while
 )
 
 // Known reports whether r is in the closed list; a plugin may only give such a reason.
@@ -81,7 +86,8 @@ func (r Reason) Known() bool {
 	case WrongPassword, WrongCode, UnknownUser, Rejected, AccountDisabled, AccountExpired, GroupNotAllowed,
 		AccountLocked, SourceBanned, MethodFailed, TimedOut, Overloaded, ClientLeft, FactorMissing, NoMethod,
 		BadName, EmptyPassword, InputTooLong, HomeUnavailable, EventNotStored, ShuttingDown, MethodStopped,
-		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits, MethodBroken:
+		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits, MethodBroken,
+		PasswordExpired, MustChange, NotAtThisTime, SourceNotAllowed, NameNotAllowed:
 		return true
 	}
 	return false
@@ -108,6 +114,7 @@ type Login struct {
 type LoginAccepted struct {
 	Login
 	Method  string   `json:"method"`
+	Account string   `json:"account,omitempty"` // of the host, if the method maps its users to one
 	Factors []string `json:"factors,omitempty"` // second-factor methods that accepted
 	Groups  []string `json:"groups,omitempty"`
 	TLS     string   `json:"tls,omitempty"` // such as "TLS 1.3"

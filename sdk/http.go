@@ -1,6 +1,9 @@
 package sdk
 
-import "strconv"
+import (
+	"strconv"
+	"time"
+)
 
 // Request is one HTTP request. The host sends it, to the URLs that the administrator granted.
 //
@@ -13,8 +16,11 @@ type Request struct {
 	Header map[string]string
 	Query  map[string]string
 	Form   map[string]string // sent as application/x-www-form-urlencoded
-	JSON   map[string]string // by JSON pointer, such as "/user/name": sent as application/json
+	JSON   map[string]string // strings by JSON pointer, such as "/user/name": sent as application/json
+	Values map[string]string // other JSON values beside them, such as {"/port": "21"}; no references
 	Body   string
+	// Timeout is for this request, in whole milliseconds; 0, or more than the administrator's limit: that limit.
+	Timeout time.Duration
 	// Username and Password are for Basic authentication; PasswordField is the name of a field in
 	// place of Password.
 	Username, Password, PasswordField string
@@ -47,8 +53,13 @@ func (a Attempt) setRequest(r Request) error {
 	if r.Withdraw {
 		withdraw = "true"
 	}
+	timeout := ""
+	if r.Timeout > 0 {
+		timeout = strconv.FormatInt(max(1, r.Timeout.Milliseconds()), 10)
+	}
 	for _, f := range []struct{ name, value string }{
 		{"withdraw", withdraw},
+		{"timeout", timeout},
 		{"method", r.Method},
 		{"url", r.URL},
 		{"body", r.Body},
@@ -66,7 +77,7 @@ func (a Attempt) setRequest(r Request) error {
 	for _, m := range []struct {
 		prefix string
 		values map[string]string
-	}{{"header.", r.Header}, {"query.", r.Query}, {"form.", r.Form}, {"json:", r.JSON}} {
+	}{{"header.", r.Header}, {"query.", r.Query}, {"form.", r.Form}, {"json:", r.JSON}, {"value:", r.Values}} {
 		for _, key := range sortedKeys(m.values) {
 			if err := a.host.Set("http.request."+m.prefix+key, m.values[key]); err != nil {
 				return err

@@ -3,6 +3,7 @@ package sdk
 import (
 	"errors"
 	"strconv"
+	"strings"
 )
 
 // Method decides login attempts. It is called once for each attempt, in a fresh memory:
@@ -127,6 +128,12 @@ func (a Attempt) Typed() string { return a.text("user.typed") }
 // Service is the name of the service that the client is connected to.
 func (a Attempt) Service() string { return a.text("service") }
 
+// Server is the name of the server.
+func (a Attempt) Server() string { return a.text("server") }
+
+// ID names the login try; the events of the login hold it too.
+func (a Attempt) ID() string { return a.text("login") }
+
 // ClientIP is the client's address, empty if an administrator tries the login by command.
 func (a Attempt) ClientIP() string { return a.text("client.ip") }
 
@@ -156,6 +163,27 @@ func (a Attempt) SettingList(name string) []string {
 func (a Attempt) SettingEntry(name, key string) (string, bool) {
 	value, err := a.host.Get("settings:/" + name + "/" + escapePointer(key))
 	return value, err == nil
+}
+
+// SettingMap is a whole map of strings.
+func (a Attempt) SettingMap(name string) map[string]string {
+	entries := map[string]string{}
+	rest := strings.TrimPrefix(a.text("settings."+name), "{") // JSON as the host writes it
+	for {
+		rest = strings.TrimLeft(rest, ",:")
+		key, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			return entries
+		}
+		rest = strings.TrimLeft(rest[len(key):], ":")
+		value, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			return entries
+		}
+		rest = rest[len(value):]
+		name, _ := strconv.Unquote(key)
+		entries[name], _ = strconv.Unquote(value)
+	}
 }
 
 // Get returns any field of the table in ABI.md.

@@ -292,6 +292,7 @@ func (a *Authority) accept(ctx context.Context, attempt Attempt, out Outcome, st
 	event := &events.LoginAccepted{
 		Login:      login(attempt, true),
 		Method:     grant.Method,
+		Account:    grant.Account,
 		Factors:    factors(out.Trace),
 		Groups:     grant.Groups,
 		TLS:        attempt.TLS,

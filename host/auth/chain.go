@@ -139,7 +139,8 @@ func reasonFor(answer Answer) events.Reason {
 		return events.UnknownUser
 	case Rejected:
 		switch answer.Reason {
-		case events.WrongPassword, events.WrongCode, events.AccountDisabled, events.AccountExpired, events.AccountLocked, events.GroupNotAllowed:
+		case events.WrongPassword, events.WrongCode, events.AccountDisabled, events.AccountExpired, events.AccountLocked, events.GroupNotAllowed,
+			events.PasswordExpired, events.MustChange, events.NotAtThisTime, events.SourceNotAllowed, events.NameNotAllowed:
 			return answer.Reason
 		}
 		return events.Rejected

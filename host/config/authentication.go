@@ -13,6 +13,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/sallyport-ftps/sallyport/host/endpoint"
+	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
@@ -25,6 +26,8 @@ func (c *checker) authentication(r *rawAuthentication, config *Config) Authentic
 		SHA256:         strings.ToLower(value(r.SHA256, "")),
 		Enabled:        value(r.Enabled, true),
 		Timeout:        c.duration(r.Body, "timeout", r.Timeout, 30*time.Second, time.Millisecond, time.Hour),
+		TestAtStart:    value(r.TestAtStart, false),
+		Debug:          value(r.Debug, false),
 		Settings:       c.settings(r),
 		SecondFactor:   r.SecondFactor,
 		FactorRequired: value(r.SecondFactorRequired, true),
@@ -58,6 +61,12 @@ func (c *checker) authentication(r *rawAuthentication, config *Config) Authentic
 		for _, group := range g.Groups {
 			c.knownGroup(rangeOf(g.Body, "groups"), group, config)
 		}
+		for _, account := range g.Accounts {
+			if canonical, err := policy.Username(account); err != nil || canonical != account {
+				c.problem(rangeOf(g.Body, "accounts"), "Wrong name", "%q: the name of an account as \"sallyport account list\" shows it is expected", account)
+			}
+		}
+		a.Accounts = g.Accounts
 		a.Grants = c.grants(g)
 	}
 	a.Grants.Secrets = c.secrets(r, a.Grants)

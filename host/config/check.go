@@ -186,24 +186,55 @@ func (c *checker) groups(raw []rawGroup, dataDir string) []Group {
 	home := filepath.Join(dataDir, "files", "{username}")
 	for i := range raw {
 		r := &raw[i]
-		g := Group{Name: r.Name, Home: absolute(c.dir, value(r.Home, home)), Permissions: policy.FullControl}
+		g := Group{Name: r.Name, Home: absolute(c.dir, value(r.Home, home)), CreateHome: value(r.CreateHome, true), Permissions: policy.FullControl}
 		c.word(r.Range, "group name", r.Name)
 		if r.Permissions != nil {
-			var err error
-			if g.Permissions, err = policy.ParsePermissions(r.Permissions); err != nil {
-				c.problem(rangeOf(r.Body, "permissions"), "Wrong permissions", "%v", err)
+			g.Permissions = c.permissions(r.Body, r.Permissions)
+		}
+		c.placeholders(rangeOf(r.Body, "home"), g.Home)
+		for _, p := range r.Paths {
+			rule, err := policy.NewPathRule(p.Expression, c.permissions(p.Body, p.Permissions))
+			if err != nil {
+				c.problem(p.Range, "Wrong path", "%v", err)
 			}
+			g.Rules = append(g.Rules, rule)
 		}
-		if rest := strings.ReplaceAll(g.Home, "{username}", ""); strings.ContainsAny(rest, "{}") {
-			c.problem(rangeOf(r.Body, "home"), "Unknown placeholder", "%q; only {username} is allowed", value(r.Home, ""))
-		}
+		g.Folders = c.folders(r.Folders)
 		groups = append(groups, g)
 	}
 	c.unique("group", len(raw), func(i int) (string, hcl.Range) { return raw[i].Name, raw[i].Range })
 	if !slices.ContainsFunc(groups, func(g Group) bool { return g.Name == "default" }) {
-		groups = append(groups, Group{Name: "default", Home: home, Permissions: policy.FullControl})
+		groups = append(groups, Group{Name: "default", Home: home, CreateHome: true, Permissions: policy.FullControl})
 	}
 	return groups
+}
+
+func (c *checker) permissions(body hcl.Body, words []string) policy.Permissions {
+	permissions, err := policy.ParsePermissions(words)
+	if err != nil {
+		c.problem(rangeOf(body, "permissions"), "Wrong permissions", "%v", err)
+	}
+	return permissions
+}
+
+// placeholders refuses those that nobody fills in.
+func (c *checker) placeholders(at hcl.Range, folder string) {
+	if strings.ContainsAny(strings.ReplaceAll(folder, "{username}", ""), "{}") {
+		c.problem(at, "Unknown placeholder", "%q; only {username} is allowed", folder)
+	}
+}
+
+func (c *checker) folders(raw []rawFolder) (all []policy.VirtualFolder) {
+	for i := range raw {
+		v := policy.VirtualFolder{Path: raw[i].Path, Real: absolute(c.dir, raw[i].Real)}
+		if err := policy.CheckVirtualFolder(v); err != nil {
+			c.problem(raw[i].Range, "Wrong virtual folder", "%v", err)
+		}
+		c.placeholders(rangeOf(raw[i].Body, "real"), v.Real)
+		all = append(all, v)
+	}
+	c.unique("virtual_folder", len(raw), func(i int) (string, hcl.Range) { return raw[i].Path, raw[i].Range })
+	return all
 }
 
 func (c *checker) passwords(r *rawPasswords) policy.Passwords {
@@ -303,6 +334,11 @@ func (c *checker) references(raw *rawConfig, config *Config) {
 		}
 		if err := policy.HomeApart(config.Groups[i].Home, PrivateDir(config.Server.DataDir)); err != nil {
 			c.problem(rangeOf(raw.Groups[i].Body, "home"), "Home folder refused", "%v", err)
+		}
+		for n, v := range config.Groups[i].Folders {
+			if err := policy.HomeApart(v.Real, PrivateDir(config.Server.DataDir)); err != nil {
+				c.problem(raw.Groups[i].Folders[n].Range, "Virtual folder refused", "%v", err)
+			}
 		}
 	}
 }

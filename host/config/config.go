@@ -59,10 +59,13 @@ type Authentication struct {
 	SHA256         string // of the file, lower-case hexadecimal; empty: not pinned
 	Enabled        bool
 	Timeout        time.Duration
+	TestAtStart    bool // the server does not start if what it asks can't be reached
+	Debug          bool // what it says to others is in the log, with secrets masked
 	Settings       map[string]any
 	Password       bool     // grant: the plugin sees the password
 	Groups         []string // grant: groups that it may put users in
-	HomeUnder      string   // grant: the folder below which it may say the home folder
+	HomeUnder      string   // grant: the folder below which it may say the home folder, and virtual ones
+	Accounts       []string // grant: accounts of the host that it may log its users in as
 	Grants         sandbox.Grants
 	Limits         sandbox.Limits
 	SecondFactor   []string
@@ -79,7 +82,10 @@ func (a Authentication) Where(setting string) string { return a.where(setting) }
 type Group struct {
 	Name        string
 	Home        string // absolute, may hold {username}
+	CreateHome  bool
 	Permissions policy.Permissions
+	Rules       []policy.PathRule      // the first that matches a path replaces Permissions
+	Folders     []policy.VirtualFolder // Real may hold {username}
 }
 
 // Events is the block events {}.

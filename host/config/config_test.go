@@ -128,7 +128,7 @@ func TestProblems(t *testing.T) {
 		"syntax":           {"server {\n  name = \n}", []string{"t.hcl:2", "expression"}},
 		"unknown argument": {minimal + "attempts {\n  per_user = 5\n}", []string{"t.hcl:6", "per_user", "per_account, per_source, window, lock"}},
 		"unknown block":    {minimal + "sevrer {}", []string{"t.hcl:5", "sevrer", "server"}},
-		"nested unknown":   {minimal + `authentication "b" {` + "\nplugin = \"local\"\ngrant {\n net = [\"x\"]\n}\n}", []string{"t.hcl:8", "net", "password, groups, home_under, http, network"}},
+		"nested unknown":   {minimal + `authentication "b" {` + "\nplugin = \"local\"\ngrant {\n net = [\"x\"]\n}\n}", []string{"t.hcl:8", "net", "password, groups, home_under, accounts, http, network"}},
 		"wrong type":       {minimal + "attempts {\n  per_account = \"many\"\n}", []string{"t.hcl:6", "number"}},
 		"wrong number":     {minimal + "attempts {\n  per_account = 0\n}", []string{"t.hcl:6", "per_account = 0", "1 to 1000"}},
 		"wrong duration":   {minimal + "attempts {\n  window = \"soon\"\n}", []string{"t.hcl:6", `"soon"`, `"90s"`}},

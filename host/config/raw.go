@@ -57,6 +57,8 @@ type rawAuthentication struct {
 	Enabled              *bool          `hcl:"enabled"`
 	Timeout              *string        `hcl:"timeout"`
 	Settings             *hcl.Attribute `hcl:"settings"`
+	TestAtStart          *bool          `hcl:"test_at_start"`
+	Debug                *bool          `hcl:"debug"`
 	SecondFactor         []string       `hcl:"second_factor,optional"`
 	SecondFactorRequired *bool          `hcl:"second_factor_required"`
 	OnReject             *string        `hcl:"on_reject"`
@@ -72,6 +74,7 @@ type rawGrant struct {
 	Password   *bool    `hcl:"password"`
 	Groups     []string `hcl:"groups,optional"`
 	HomeUnder  *string  `hcl:"home_under"`
+	Accounts   []string `hcl:"accounts,optional"`
 	HTTP       []string `hcl:"http,optional"`
 	Network    []string `hcl:"network,optional"`
 	PasswordTo []string `hcl:"password_to,optional"`
@@ -106,11 +109,28 @@ type rawLimits struct {
 }
 
 type rawGroup struct {
-	Name        string    `hcl:"name,label"`
-	Home        *string   `hcl:"home"`
-	Permissions []string  `hcl:"permissions,optional"`
+	Name        string      `hcl:"name,label"`
+	Home        *string     `hcl:"home"`
+	CreateHome  *bool       `hcl:"create_home"`
+	Permissions []string    `hcl:"permissions,optional"`
+	Paths       []rawPath   `hcl:"path,block"`
+	Folders     []rawFolder `hcl:"virtual_folder,block"`
+	Range       hcl.Range   `hcl:",def_range"`
+	Body        hcl.Body    `hcl:",body"`
+}
+
+type rawPath struct {
+	Expression  string    `hcl:"expression,label"`
+	Permissions []string  `hcl:"permissions"`
 	Range       hcl.Range `hcl:",def_range"`
 	Body        hcl.Body  `hcl:",body"`
+}
+
+type rawFolder struct {
+	Path  string    `hcl:"path,label"`
+	Real  string    `hcl:"real"`
+	Range hcl.Range `hcl:",def_range"`
+	Body  hcl.Body  `hcl:",body"`
 }
 
 type rawPasswords struct {

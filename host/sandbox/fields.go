@@ -28,6 +28,7 @@ func (g *guest) importGet(key, buf span) int32 {
 	}
 	g.calls.note("get", name)
 	value, code := g.field(name)
+	g.debugField("get", name, value, code)
 	if code < 0 {
 		return code
 	}
@@ -135,6 +136,7 @@ func (g *guest) importSet(key, value span) int32 {
 		return code
 	}
 	g.calls.note("set", name, text)
+	g.debugField("set", name, text, 0)
 	if !g.settable(name) {
 		g.log(slog.LevelInfo, "set: there is no field "+strconv.Quote(name)+" to set")
 		return sdk.CodeUnknownKey
@@ -178,8 +180,12 @@ func (g *guest) settable(name string) bool {
 	if g.describing {
 		return strings.HasPrefix(name, "describe.")
 	}
+	if attribute, ok := strings.CutPrefix(name, "account.attribute."); ok {
+		return g.started && attribute != ""
+	}
 	switch name {
-	case "reason", "account.home", "account.groups", "account.permissions", "account.email",
+	case "reason", "account.name", "account.home", "account.create_home", "account.structure", "account.folders", "account.groups",
+		"account.permissions", "account.rules", "account.email",
 		"approval", "approval.ref", "approval.prompt", "ask.prompt":
 		return g.started
 	}

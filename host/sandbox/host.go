@@ -349,6 +349,7 @@ func (g *guest) exchange() (*said, int32) {
 		return nil, code
 	}
 	if s := g.heard(callHTTP); s != nil {
+		g.noteWhy(s)
 		return s, s.code
 	}
 	request, err := g.request()
@@ -360,8 +361,17 @@ func (g *guest) exchange() (*said, int32) {
 		g.refused[g.requests] = err.code
 		return nil, err.code
 	}
+	g.debug("http: %s %s", request.method, g.set[requestPrefix+"url"])
 	s := g.wait(callHTTP, g.doHTTP(request))
+	g.noteWhy(s)
 	return s, s.code
+}
+
+// noteWhy keeps why something failed outside: the guest, which was told only that it did, may fail for it.
+func (g *guest) noteWhy(s *said) {
+	if s.why != "" && g.last == "" {
+		g.last = g.mask(s.why)
+	}
 }
 
 // doHTTP must not hold the guest: many requests wait to be sent.
@@ -370,8 +380,9 @@ func (a *attempt) doHTTP(request *request) func(ctx context.Context) *said {
 		response, err := a.call.Reach.do(ctx, a.plugin.limits, request)
 		if err != nil {
 			a.logHost(ctx, slog.LevelWarn, "http: "+err.text)
-			return &said{call: callHTTP, code: err.code}
+			return &said{call: callHTTP, code: err.code, why: err.text}
 		}
+		a.debugResponse(response)
 		return &said{call: callHTTP, code: int32(response.status), whole: response}
 	}
 }

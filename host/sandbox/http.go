@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -24,7 +25,7 @@ import (
 // of a field in place of a value.
 func isRequestField(name string) bool {
 	switch name {
-	case "method", "url", "withdraw": // by value only: a reference may go where the URL says
+	case "method", "url", "withdraw", "timeout": // by value only: a reference may go where the URL says
 		return true
 	}
 	name = strings.TrimSuffix(name, "@")
@@ -37,7 +38,7 @@ func isRequestField(name string) bool {
 			return rest != ""
 		}
 	}
-	return strings.HasPrefix(name, "json:/")
+	return strings.HasPrefix(name, "json:/") || strings.HasPrefix(name, "value:/")
 }
 
 // requestError is what is wrong with a request or its answer: the code for the guest, the text for the log.
@@ -56,6 +57,7 @@ type request struct {
 	username string
 	password string
 	basic    bool
+	timeout  time.Duration // 0: limits { http_timeout }
 }
 
 func malformed(format string, args ...any) *requestError {
@@ -169,13 +171,16 @@ func (r *request) fill(u *url.URL, fields map[string]string) *requestError {
 			r.body = value
 			bodies++
 		default:
-			if pointer, ok := strings.CutPrefix(key, "json:"); ok && !setPointer(object, pointerParts(pointer), value) {
-				return malformed("http.request.json:%.64s is below a value", pointer)
+			if refused := setJSON(object, key, value); refused != nil {
+				return refused
 			}
 		}
 	}
 	u.RawQuery = query.Encode()
 	r.url = u.String()
+	if refused := r.setTimeout(fields["timeout"]); refused != nil {
+		return refused
+	}
 	r.username, r.password = fields["basic.username"], fields["basic.password"]
 	if len(form) > 0 {
 		bodies++
@@ -184,7 +189,7 @@ func (r *request) fill(u *url.URL, fields map[string]string) *requestError {
 	}
 	if len(object) > 0 {
 		bodies++
-		text, _ := json.Marshal(object) // strings in maps
+		text, _ := json.Marshal(object) // strings and valid JSON in maps
 		r.body = string(text)
 		r.defaultType("application/json")
 	}
@@ -192,6 +197,38 @@ func (r *request) fill(u *url.URL, fields map[string]string) *requestError {
 		return malformed("only one of http.request.body, form and json can be sent")
 	}
 	return r.checkMethod(bodies > 0)
+}
+
+// setTimeout reads milliseconds; more than the limit is the limit.
+func (r *request) setTimeout(text string) *requestError {
+	if text == "" {
+		return nil
+	}
+	ms, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || ms == 0 {
+		return malformed("http.request.timeout %.16q; a number of milliseconds is expected", text)
+	}
+	r.timeout = time.Duration(ms) * time.Millisecond
+	return nil
+}
+
+// setJSON puts json:/POINTER, a string, or value:/POINTER, any JSON, into the object.
+func setJSON(object map[string]any, key, text string) *requestError {
+	kind, pointer, ok := strings.Cut(key, ":")
+	if !ok {
+		return nil
+	}
+	var value any = text
+	if kind == "value" {
+		if !json.Valid([]byte(text)) || text == "null" {
+			return malformed("http.request.%.64s: a JSON value other than null is expected", key)
+		}
+		value = json.RawMessage(text)
+	}
+	if !setPointer(object, pointerParts(pointer), value) {
+		return malformed("http.request.%.64s is below a value", key)
+	}
+	return nil
 }
 
 func (r *request) defaultType(value string) {
@@ -240,8 +277,8 @@ func isToken(name string) bool {
 	})
 }
 
-// setPointer puts a string into nested objects. False: a part of the way is no object.
-func setPointer(object map[string]any, parts []string, value string) bool {
+// setPointer puts a value into nested objects. False: a part of the way is no object.
+func setPointer(object map[string]any, parts []string, value any) bool {
 	if len(parts) == 0 {
 		return false
 	}
@@ -286,6 +323,11 @@ func (r *Reach) leave() { <-r.underWay }
 
 // do sends a request. A redirect is an answer like any other.
 func (r *Reach) do(ctx context.Context, limits Limits, q *request) (*response, *requestError) {
+	if q.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, q.timeout)
+		defer cancel()
+	}
 	sent, err := http.NewRequestWithContext(ctx, q.method, q.url, strings.NewReader(q.body))
 	if err != nil {
 		return nil, malformed("the request can't be sent") // the error holds the URL, which may hold a secret

@@ -3,7 +3,13 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"log/slog"
+	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,6 +76,55 @@ func (a *attempt) logHost(ctx context.Context, level slog.Level, line string) {
 	}
 }
 
+// debug logs one line of the guest's dialogue, the first time that it happens.
+func (g *guest) debug(format string, args ...any) {
+	if g.call.Debug && g.live() {
+		g.debugLine(format, args...)
+	}
+}
+
+func (a *attempt) debugLine(format string, args ...any) {
+	if a.call.Log != nil {
+		a.call.Log.Info("debug", "line", a.mask(fmt.Sprintf(format, args...)))
+	}
+}
+
+// debugField logs a field. A password is never shown, whatever it may look like.
+func (g *guest) debugField(what, name, value string, code int32) {
+	switch {
+	case code < 0:
+		g.debug("%s %s: %v", what, name, sdk.CodeError(code))
+	case name == "password":
+		g.debug("%s %s = [secret]", what, name)
+	default:
+		g.debug("%s %s = %q", what, name, value)
+	}
+}
+
+// debugResponse logs an answer. Cookies are left out: they are secrets that nobody told us of.
+func (a *attempt) debugResponse(r *response) {
+	if !a.call.Debug {
+		return
+	}
+	a.debugLine("http: answered %d, %d bytes", r.status, len(r.body))
+	for _, name := range slices.Sorted(maps.Keys(r.header)) {
+		if name != "Set-Cookie" {
+			a.debugLine("http: header %s: %s", name, strings.Join(r.header[name], ", "))
+		}
+	}
+	a.debugLine("http: body %s", r.body[:min(len(r.body), maxLine)])
+}
+
+// forms are the ways in which a secret is written: as it is, escaped in logs, JSON and URLs, and encoded.
+func forms(s string) []string {
+	quoted := strconv.Quote(s)
+	inJSON, _ := json.Marshal(s) // a string
+	return []string{
+		s, quoted[1 : len(quoted)-1], string(inJSON[1 : len(inJSON)-1]), url.QueryEscape(s), url.PathEscape(s),
+		base64.StdEncoding.EncodeToString([]byte(s)), base64.URLEncoding.EncodeToString([]byte(s)), hex.EncodeToString([]byte(s)),
+	}
+}
+
 // shortSecret is a length below which masking would tell more than it hides.
 const shortSecret = 4
 
@@ -78,11 +133,11 @@ func (a *attempt) mask(line string) string {
 		if s != "" && len(s) < shortSecret && strings.Contains(line, s) {
 			return "[a line that may hold a short secret]"
 		}
-		quoted := strconv.Quote(s)
-		for _, form := range []string{s, quoted[1 : len(quoted)-1]} {
-			if form != "" {
-				line = strings.ReplaceAll(line, form, "[secret]")
-			}
+		if s == "" {
+			continue
+		}
+		for _, form := range forms(s) {
+			line = strings.ReplaceAll(line, form, "[secret]")
 		}
 	}
 	return strings.ToValidUTF8(line[:min(len(line), sdk.MaxLog)], "?")

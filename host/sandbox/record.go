@@ -40,6 +40,7 @@ type said struct {
 	// whole is what there is to read of a response, until the next is asked for.
 	whole    *response
 	verified *Verified // of verify
+	why      string    // it failed; for the administrator, not the guest
 }
 
 // field is a value, or the negative code in its place.

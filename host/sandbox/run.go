@@ -35,6 +35,8 @@ type Call struct {
 	Ask func(ctx context.Context, prompt string) (bool, error)
 	// Approval hears each change of the approval that the plugin reports, once. Nil: nobody does.
 	Approval func(Approval)
+	// Debug logs what the guest reads, sets and asks for, and what it is answered, with secrets masked.
+	Debug bool
 	// Log gets what the guest logs, bounded, escaped and masked.
 	Log *slog.Logger
 	// Clock is the time outside. Nil: the real one.

@@ -100,6 +100,7 @@ func (g *guest) open(target endpoint.Endpoint) int32 {
 	s := &socket{endpoint: target, datagrams: target.Transport() == "udp", blocks: true, ready: g.ready, conn: conn}
 	s.room = sync.NewCond(&s.mu)
 	s.start()
+	g.debug("dial %s: connected to %v", target, conn.RemoteAddr())
 	descriptor := int32(firstDescriptor)
 	for g.sockets[descriptor] != nil {
 		descriptor++
@@ -131,6 +132,7 @@ func (g *guest) importStartTLS(descriptor int32, name span) int32 {
 		g.log(slog.LevelWarn, "start_tls with "+server+": "+err.Error())
 		return sdk.CodeFailed
 	}
+	g.debug("start_tls with %s: the connection is encrypted", server)
 	return 0
 }
 

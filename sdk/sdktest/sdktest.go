@@ -40,9 +40,10 @@ type Host struct {
 	Fields       map[string]string   // what Get returns, such as "user" or "client.ip"
 	Settings     map[string]string   // settings.NAME
 	Lists        map[string][]string // settings that are lists
-	Password     string              // what the client sent
-	SeesPassword bool                // grant { password = true }
-	Secrets      map[string]string   // secret "NAME" {}: by reference only
+	Maps         map[string]map[string]string
+	Password     string            // what the client sent
+	SeesPassword bool              // grant { password = true }
+	Secrets      map[string]string // secret "NAME" {}: by reference only
 	Accounts     map[string]Account
 	HTTP         []Answer      // in the order of the requests
 	Now          time.Time     // when the attempt begins
@@ -93,9 +94,17 @@ func (h fake) Get(key string) (string, error) {
 	case key == "verify.reason" && h.reason != "":
 		return h.reason, nil
 	case strings.HasPrefix(key, "settings."):
-		return lookup(h.Settings, strings.TrimPrefix(key, "settings."))
+		name := strings.TrimPrefix(key, "settings.")
+		if entries, ok := h.Maps[name]; ok {
+			text, err := json.Marshal(entries)
+			return string(text), err
+		}
+		return lookup(h.Settings, name)
 	case strings.HasPrefix(key, "settings:/"):
 		name, index, _ := strings.Cut(strings.TrimPrefix(key, "settings:/"), "/")
+		if entries, ok := h.Maps[name]; ok {
+			return lookup(entries, strings.NewReplacer("~1", "/", "~0", "~").Replace(index))
+		}
 		return element(h.Lists[name], index)
 	case strings.HasPrefix(key, "account."):
 		return h.account(strings.TrimPrefix(key, "account."))

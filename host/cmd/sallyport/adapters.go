@@ -31,7 +31,7 @@ func (l logins) TryLogin(ctx context.Context, user string, password secret.Text,
 		Steps: []admin.Step{}, Took: admin.InMilliseconds(out.Took),
 	}
 	if out.Accepted {
-		result.Groups, result.Home, result.Permissions = out.Grant.Groups, out.Grant.Home, out.Grant.Permissions.Words()
+		result.Groups, result.Home, result.Permissions = out.Grant.Groups, out.Grant.Home, out.Grant.Access.Words()
 	}
 	for _, t := range out.Trace {
 		result.Steps = append(result.Steps, admin.Step{

@@ -65,7 +65,7 @@ func (l loader) load(ctx context.Context, c *config.Config) (_ *methods, err err
 		if err := errors.Join(checkSettings(one, plugin.Description()), checkNeeds(one, plugin.Description(), isFirstFactor(c, one.ID))); err != nil {
 			return nil, err
 		}
-		m.byID[one.ID] = &method{config: one, plugin: plugin, reach: l.runtime.NewReach(one.Grants, one.Limits), accounts: l.accounts, log: l.log.With("method", one.ID)}
+		m.byID[one.ID] = &method{config: one, server: c.Server.Name, plugin: plugin, reach: l.runtime.NewReach(one.Grants, one.Limits), accounts: l.accounts, log: l.log.With("method", one.ID)}
 	}
 	return m, nil
 }
@@ -237,6 +237,7 @@ func missing(c config.Authentication, needs []string, granted []endpoint.Endpoin
 // sandbox, and what comes out into an answer.
 type method struct {
 	config   config.Authentication
+	server   string // its name
 	plugin   *sandbox.Plugin
 	reach    *sandbox.Reach
 	accounts *account.Accounts
@@ -248,24 +249,25 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 	check := &accountCheck{accounts: m.accounts, attempt: a}
 	call := sandbox.Call{
 		Fields: map[string]string{
-			"user": a.User, "user.typed": a.Typed, "service": a.Service, "service.kind": "ftps", "client.ip": clientIP(a),
+			"user": a.User, "user.typed": a.Typed, "login": a.ID, "server": m.server, "service": a.Service, "service.kind": "ftps", "client.ip": clientIP(a), "client.port": clientPort(a),
 		},
 		Settings:     m.config.Settings,
 		Password:     a.Password,
 		SeesPassword: m.config.Password,
 		Reach:        m.reach,
 		Verify:       check.verify,
+		Debug:        m.config.Debug,
 		Log:          m.log.With("login", a.ID),
 	}
 	call.Approval = func(approval sandbox.Approval) {
 		call.Log.Info("approval", "state", approval.State, "ref", approval.Ref)
 	}
-	said := &lines{Handler: call.Log.Handler()}
+	spoken := &lines{Handler: call.Log.Handler()}
 	if a.Trial {
-		call.Log = slog.New(said)
+		call.Log = slog.New(spoken)
 	}
 	answer := m.ask(ctx, call, check)
-	answer.Log = said.taken()
+	answer.Log = spoken.taken()
 	return answer
 }
 
@@ -280,7 +282,7 @@ func (m *method) ask(ctx context.Context, call sandbox.Call, check *accountCheck
 	}
 	switch result.Verdict {
 	case sdk.Accept:
-		return m.accepted(result, check)
+		return m.accepted(ctx, result, check)
 	case sdk.Reject:
 		return auth.Answer{Verdict: auth.Rejected, Reason: events.Reason(result.Fields["reason"])}
 	case sdk.Unknown:
@@ -327,6 +329,13 @@ func clientIP(a auth.Attempt) string {
 		return ""
 	}
 	return a.Peer.Addr().String()
+}
+
+func clientPort(a auth.Attempt) string {
+	if !a.Peer.IsValid() {
+		return ""
+	}
+	return strconv.Itoa(int(a.Peer.Port()))
 }
 
 // accountCheck answers a guest's verify("password") from the host's accounts.
@@ -377,33 +386,111 @@ func detail(check, run error) string {
 	return run.Error()
 }
 
-// accepted makes the grant: of the host's own account if its password was verified, else of what
-// the plugin set, as far as the administrator granted that.
-func (m *method) accepted(result sandbox.Result, check *accountCheck) auth.Answer {
+// accepted makes the grant: of the host's own account if its password was verified or the plugin may
+// log its users in as it, else of what the plugin set, as far as the administrator granted that.
+func (m *method) accepted(ctx context.Context, result sandbox.Result, check *accountCheck) auth.Answer {
 	if result.Verified && check.right != nil {
-		a := check.right
-		return auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Permissions: policy.FullControl}}
+		return auth.Answer{Verdict: auth.Accepted, Grant: ofAccount(*check.right)}
 	}
-	answer := auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{Permissions: policy.FullControl, Email: result.Fields["account.email"]}}
-	answer.Grant.Groups = m.groups(result.Fields["account.groups"])
-	if len(answer.Grant.Groups) == 0 && result.Fields["account.groups"] != "" {
-		answer.Ignored = append(answer.Ignored, "account.groups")
+	fields := said(result.Fields)
+	layer, err := fields.layer()
+	if err != nil {
+		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: err.Error()}
 	}
-	if home := result.Fields["account.home"]; home != "" {
-		if below(home, m.config.HomeUnder) {
-			answer.Grant.Home = home
-		} else {
-			answer.Ignored = append(answer.Ignored, "account.home")
+	if name := fields["account.name"]; slices.Contains(m.config.Accounts, name) {
+		return m.mapped(ctx, name, layer)
+	}
+	answer := auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{
+		Email: fields["account.email"], Attributes: fields.attributes(), CreateHome: fields.createHome(), Access: policy.Access{layer},
+	}}
+	ignore := func(field string) { answer.Ignored = append(answer.Ignored, field) }
+	if fields["account.name"] != "" {
+		ignore("account.name")
+	}
+	answer.Grant.Groups = m.groups(fields["account.groups"])
+	if len(answer.Grant.Groups) == 0 && fields["account.groups"] != "" {
+		ignore("account.groups")
+	}
+	if home := fields["account.home"]; below(home, m.config.HomeUnder) {
+		answer.Grant.Home = home
+	} else if home != "" {
+		ignore("account.home")
+	}
+	if answer.Grant.Structure, err = policy.ParseStructure(fields["account.structure"]); err != nil {
+		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "account.structure: " + err.Error()}
+	}
+	folders, err := policy.ParseVirtualFolders(fields["account.folders"])
+	if err != nil {
+		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "account.folders: " + err.Error()}
+	}
+	for _, v := range folders {
+		if below(v.Real, m.config.HomeUnder) {
+			answer.Grant.Folders = append(answer.Grant.Folders, v)
+		} else if !slices.Contains(answer.Ignored, "account.folders") {
+			ignore("account.folders")
 		}
-	}
-	if text, ok := result.Fields["account.permissions"]; ok {
-		permissions, err := policy.ParsePermissions(words(text))
-		if err != nil {
-			return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "account.permissions: " + err.Error()}
-		}
-		answer.Grant.Permissions = permissions // only narrows: the group's are intersected with it
 	}
 	return answer
+}
+
+// ofAccount is what an account of the host gives.
+func ofAccount(a account.Account) auth.Grant {
+	return auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Access: policy.FullAccess()}
+}
+
+// mapped lets the plugin's users in as an account of the host, with what the plugin narrows.
+func (m *method) mapped(ctx context.Context, name string, layer policy.Layer) auth.Answer {
+	a, err := m.accounts.Get(ctx, name)
+	switch {
+	case err != nil:
+		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "grant { accounts }: " + err.Error()}
+	case !a.Enabled:
+		return auth.Answer{Verdict: auth.Rejected, Reason: events.AccountDisabled, Detail: "account " + name}
+	}
+	grant := ofAccount(a)
+	grant.Account, grant.Access = name, grant.Access.Narrow(layer)
+	return auth.Answer{Verdict: auth.Accepted, Grant: grant}
+}
+
+// said are the fields that a plugin set.
+type said map[string]string
+
+// layer is what the plugin's users may do with files. It only narrows: the group's layer counts too.
+func (s said) layer() (policy.Layer, error) {
+	layer := policy.Layer{General: policy.FullControl}
+	var err error
+	if text, ok := s["account.permissions"]; ok {
+		if layer.General, err = policy.ParsePermissions(policy.SplitWords(text)); err != nil {
+			return layer, fmt.Errorf("account.permissions: %w", err)
+		}
+	}
+	if layer.Rules, err = policy.ParseRules(s["account.rules"]); err != nil {
+		return layer, fmt.Errorf("account.rules: %w", err)
+	}
+	return layer, nil
+}
+
+func (s said) attributes() map[string]string {
+	var attributes map[string]string
+	for key, value := range s {
+		if name, ok := strings.CutPrefix(key, "account.attribute."); ok {
+			if attributes == nil {
+				attributes = map[string]string{}
+			}
+			attributes[name] = value
+		}
+	}
+	return attributes
+}
+
+func (s said) createHome() *bool {
+	switch s["account.create_home"] {
+	case "true":
+		return new(true)
+	case "false":
+		return new(false)
+	}
+	return nil
 }
 
 // groups are those that the plugin named and may; if it named none, the first that it may.
@@ -412,7 +499,7 @@ func (m *method) groups(named string) []string {
 		return m.config.Groups[:min(1, len(m.config.Groups))]
 	}
 	var granted []string
-	for _, group := range words(named) {
+	for _, group := range policy.SplitWords(named) {
 		if slices.Contains(m.config.Groups, group) {
 			granted = append(granted, group)
 		}
@@ -423,10 +510,6 @@ func (m *method) groups(named string) []string {
 // below reports whether home is a clean path strictly below the granted folder.
 func below(home, folder string) bool {
 	return folder != "" && filepath.IsAbs(home) && filepath.Clean(home) == home && home != folder && policy.Within(home, folder)
-}
-
-func words(text string) []string {
-	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })
 }
 
 // homes fills in what the group of a login says.
@@ -442,17 +525,39 @@ func (h homes) Complete(g auth.Grant) (auth.Grant, error) {
 	if !ok {
 		return g, fmt.Errorf("group %q is not in the configuration", g.Groups[0])
 	}
-	g.Permissions &= group.Permissions
-	if g.Home == "" {
-		if strings.Contains(group.Home, "{username}") {
-			if err := policy.PathElement(g.User); err != nil {
-				return g, err
-			}
+	g.Access = g.Access.Narrow(policy.Layer{General: group.Permissions, Rules: group.Rules})
+	fill := func(folder string) (string, error) {
+		if !strings.Contains(folder, "{username}") {
+			return folder, nil
 		}
-		g.Home = strings.ReplaceAll(group.Home, "{username}", g.User)
+		return strings.ReplaceAll(folder, "{username}", g.User), policy.PathElement(g.User)
 	}
-	if err := policy.HomeApart(g.Home, config.PrivateDir(h.config().Server.DataDir)); err != nil {
+	private := config.PrivateDir(h.config().Server.DataDir)
+	var err error
+	if g.Home == "" {
+		if g.Home, err = fill(group.Home); err != nil {
+			return g, err
+		}
+	}
+	if err := policy.HomeApart(g.Home, private); err != nil {
 		return g, fmt.Errorf("home folder %w", err)
+	}
+	if g.CreateHome == nil {
+		g.CreateHome = &group.CreateHome
+	}
+	for _, v := range group.Folders { // behind the plugin's, which stay where both have the same path
+		if slices.ContainsFunc(g.Folders, func(other policy.VirtualFolder) bool { return other.Path == v.Path }) {
+			continue
+		}
+		if v.Real, err = fill(v.Real); err != nil {
+			return g, err
+		}
+		g.Folders = append(slices.Clone(g.Folders), v)
+	}
+	for _, v := range g.Folders {
+		if err := policy.HomeApart(v.Real, private); err != nil {
+			return g, fmt.Errorf("virtual folder %w", err)
+		}
 	}
 	return g, nil
 }
