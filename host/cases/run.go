@@ -187,8 +187,12 @@ func (s *stage) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("the case has no answer number %d", len(s.requests))
 	}
 	answer := s.c.Answers[len(s.requests)-1]
-	if answer.took >= s.limits.HTTP {
-		answer.took, answer.Error = s.limits.HTTP, "no answer in time"
+	most := s.limits.HTTP
+	if deadline, ok := r.Context().Deadline(); ok { // the request's own time-out, which began just now
+		most = min(most, time.Until(deadline).Round(100*time.Millisecond))
+	}
+	if answer.took >= most {
+		answer.took, answer.Error = most, "no answer in time"
 	}
 	if cause := s.pass(answer.took, false); cause != nil {
 		s.end(cause)

@@ -107,6 +107,23 @@ func TestExamplePlugins(t *testing.T) {
 	}
 }
 
+// The bundled methods do what their cases say; those that need a server of another kind have their tests in host/sandbox.
+func TestBundledPlugins(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(repository(t), "plugins", "*", "cases.hcl"))
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		name := filepath.Base(filepath.Dir(file))
+		t.Run(name, func(t *testing.T) {
+			wasm := filepath.Join(repository(t), "plugins", "wasm", name+".wasm")
+			if out, err := exec.Command("sallyport", "plugin", "test", wasm, file).CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
 // scriptReady waits until a server answers on the socket of the data folder.
 func scriptReady(ts *testscript.TestScript, _ bool, args []string) {
 	for range 600 {
