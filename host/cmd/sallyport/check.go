@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,7 +11,10 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
 )
 
-type checkCommand struct{ output }
+type checkCommand struct {
+	output
+	Connect bool `help:"Also connect to what the methods ask, and ask each of them for a user who does not exist."`
+}
 
 // Run implements the command.
 func (cmd checkCommand) Run(ctx context.Context, c *cli, s streams) error {
@@ -24,7 +28,8 @@ func (cmd checkCommand) Run(ctx context.Context, c *cli, s streams) error {
 	if _, err := loadCertificates(conf); err != nil {
 		return err
 	}
-	if err := tryPlugins(ctx, conf); err != nil {
+	report, err := tryPlugins(ctx, conf, func(config.Authentication) bool { return cmd.Connect })
+	if err != nil {
 		return err
 	}
 	for _, warning := range conf.Warnings {
@@ -35,25 +40,34 @@ func (cmd checkCommand) Run(ctx context.Context, c *cli, s streams) error {
 		Services int    `json:"services"`
 		Methods  int    `json:"methods"`
 		DataDir  string `json:"data_dir"`
-	}{conf.File, len(conf.Services), len(conf.Authentications), conf.Server.DataDir}
-	return cmd.print(s.out, result, func(w io.Writer) {
+		Connect  any    `json:"connect,omitempty"`
+	}{conf.File, len(conf.Services), len(conf.Authentications), conf.Server.DataDir, nil}
+	if cmd.Connect {
+		result.Connect = report
+	}
+	err = cmd.print(s.out, result, func(w io.Writer) {
+		if cmd.Connect {
+			report.print(w)
+			fmt.Fprintln(w)
+		}
 		fmt.Fprintf(w, "%s: good. %d service(s), %d method(s), data in %s\n", orText(result.Config, "built-in defaults"), result.Services, result.Methods, result.DataDir)
 	})
+	return errors.Join(err, report.problem())
 }
 
-// tryPlugins compiles the plugins and shows them their settings and grants.
-func tryPlugins(ctx context.Context, conf *config.Config) error {
+// tryPlugins compiles the plugins, shows them their settings and grants, and probes those that are wanted.
+func tryPlugins(ctx context.Context, conf *config.Config, wanted func(config.Authentication) bool) (probeReport, error) {
 	runtime, err := sandbox.New(ctx, sandbox.Options{CacheDir: userCache()})
 	if err != nil {
-		return err
+		return probeReport{}, err
 	}
 	defer func() { _ = runtime.Close(context.WithoutCancel(ctx)) }()
 	m, err := loader{runtime: runtime, log: slog.New(slog.DiscardHandler)}.load(ctx, conf)
 	if err != nil {
-		return err
+		return probeReport{}, err
 	}
-	m.close(ctx, nil)
-	return nil
+	defer m.close(ctx, nil)
+	return m.probe(ctx, conf, wanted), nil
 }
 
 type versionCommand struct{ output }

@@ -348,6 +348,9 @@ type accountCheck struct {
 
 func (c *accountCheck) verify(ctx context.Context, _ string) (sandbox.Verified, error) {
 	c.right = nil
+	if c.accounts == nil { // sallyport check
+		return sandbox.Verified{Code: sdk.VerifyNotEnrolled}, nil
+	}
 	check, err := c.accounts.Verify(ctx, c.attempt.User, c.attempt.Peer.Addr(), c.attempt.Password)
 	switch {
 	case err != nil:
@@ -440,6 +443,9 @@ func ofAccount(a account.Account) auth.Grant {
 
 // mapped lets the plugin's users in as an account of the host, with what the plugin narrows.
 func (m *method) mapped(ctx context.Context, name string, layer policy.Layer) auth.Answer {
+	if m.accounts == nil { // sallyport check
+		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "accounts can't be read here"}
+	}
 	a, err := m.accounts.Get(ctx, name)
 	switch {
 	case err != nil:

@@ -63,6 +63,10 @@ func (r *running) reload(ctx context.Context) (admin.Reloaded, error) {
 	if err != nil {
 		return admin.Reloaded{}, err
 	}
+	if err := methods.probe(ctx, c, func(m config.Authentication) bool { return m.TestAtStart }).problem(); err != nil {
+		methods.close(ctx, old.methods)
+		return admin.Reloaded{}, err
+	}
 	next := &setup{config: c, methods: methods, gone: make(chan struct{})}
 	r.replace(ctx, old, next, pairs)
 	done := admin.Reloaded{Services: len(c.Services), Methods: len(c.Authentications), Changed: changed(old, next)}

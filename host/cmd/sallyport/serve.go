@@ -110,7 +110,11 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 	for _, warning := range conf.Warnings {
 		log.Warn(warning)
 	}
-	if err := r.prepare(); err != nil {
+	err = r.current.methods.probe(ctx, conf, func(m config.Authentication) bool { return m.TestAtStart }).problem()
+	if err == nil {
+		err = r.prepare()
+	}
+	if err != nil {
 		return errors.Join(err, r.abandon())
 	}
 	defer r.close()
