@@ -119,6 +119,9 @@ func (r *Reach) dial(ctx context.Context, e endpoint.Endpoint) (net.Conn, error)
 	defer cancel()
 	if err := secured.HandshakeContext(limit); err != nil {
 		_ = conn.Close()
+		if limit.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("connected, and no TLS handshake within %v", connectTimeout)
+		}
 		return nil, err
 	}
 	return secured, nil
