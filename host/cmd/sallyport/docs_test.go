@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/host/cases"
 	"github.com/sallyport-ftps/sallyport/host/config"
+	"github.com/sallyport-ftps/sallyport/plugins"
 )
 
 // What we tell users is executed: every README's blocks, and every HCL file.
@@ -33,6 +35,8 @@ func blocks(t *testing.T, file string) (all []block) {
 
 func TestHCLFilesLoad(t *testing.T) {
 	t.Setenv("GUEST_PASSPHRASE", "open sesame")
+	t.Setenv("LDAP_PASSWORD", "x")
+	t.Setenv("RADIUS_SECRET", "x")
 	var checked int
 	err := filepath.WalkDir(repository(t), func(path string, _ os.DirEntry, err error) error {
 		if err != nil || strings.Contains(path, "testdata") {
@@ -64,6 +68,39 @@ func TestHCLFilesLoad(t *testing.T) {
 	}
 }
 
+// What the README of a bundled method says is what its plugin has: settings and grants.
+func TestPluginReadmes(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(repository(t), "plugins", "*", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("LDAP_PASSWORD", "x")
+	t.Setenv("RADIUS_SECRET", "x")
+	dir, checked := t.TempDir(), map[string]bool{}
+	for _, file := range files {
+		name := filepath.Base(filepath.Dir(file))
+		for i, b := range blocks(t, file) {
+			if b.language != "hcl" {
+				continue
+			}
+			conf := filepath.Join(dir, fmt.Sprintf("%s%d.hcl", name, i))
+			if err := os.WriteFile(conf, []byte(whole(b.text)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command("sallyport", "check", "--config", conf).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s\nin\n%s", file, err, out, b.text)
+			}
+			checked[name] = true
+		}
+	}
+	for _, name := range plugins.Names() {
+		if !checked[name] {
+			t.Errorf("plugins/%s/README.md has no configuration to try", name)
+		}
+	}
+}
+
 func checkCases(t *testing.T, path string) {
 	source, err := os.ReadFile(path)
 	if err == nil {
@@ -76,7 +113,7 @@ func checkCases(t *testing.T, path string) {
 
 // whole adds what a block of one method leaves out.
 func whole(text string) string {
-	if strings.Contains(text, "service ") {
+	if strings.Contains(text, `service "`) {
 		return text
 	}
 	id := regexp.MustCompile(`authentication "([^"]+)"`).FindStringSubmatch(text)[1]
