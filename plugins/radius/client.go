@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/md5"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"time"
@@ -80,8 +81,11 @@ func (c client) receive(request []byte) (*radius.Packet, error) {
 	buffer := make([]byte, maxPacket)
 	for {
 		n, err := c.conn.Read(buffer)
-		if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, err
+		}
+		if err != nil { // what an ICMP message came to
+			return nil, fmt.Errorf("nothing listens there, or the machine can't be reached: %w", err)
 		}
 		if answer, ok := c.check(buffer[:n], request); ok {
 			return answer, nil

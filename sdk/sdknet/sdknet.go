@@ -5,7 +5,7 @@
 package sdknet
 
 import (
-	"errors"
+	"fmt"
 	"net"
 
 	"github.com/sallyport-ftps/sallyport/sdk"
@@ -32,7 +32,7 @@ func Dial(a sdk.Attempt, address string) (*Conn, error) {
 	}
 	descriptor, err := a.Host().Dial(address)
 	if err != nil {
-		return nil, errors.Join(errors.New("dial "+address), err)
+		return nil, fmt.Errorf("dial: %w", err) // the host's log names the address
 	}
 	conn, err := open(descriptor, address)
 	if err != nil {

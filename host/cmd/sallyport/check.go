@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -50,9 +49,15 @@ func (cmd checkCommand) Run(ctx context.Context, c *cli, s streams) error {
 			report.print(w)
 			fmt.Fprintln(w)
 		}
+		if report.failures() > 0 {
+			return
+		}
 		fmt.Fprintf(w, "%s: good. %d service(s), %d method(s), data in %s\n", orText(result.Config, "built-in defaults"), result.Services, result.Methods, result.DataDir)
 	})
-	return errors.Join(err, report.problem())
+	if n := report.failures(); n > 0 && err == nil {
+		err = fmt.Errorf("%d of %d addresses and methods do not work; the configuration itself is good", n, len(report.Addresses)+len(report.Methods))
+	}
+	return err
 }
 
 // tryPlugins compiles the plugins, shows them their settings and grants, and probes those that are wanted.

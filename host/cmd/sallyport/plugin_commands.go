@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/host/cases"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
+	"github.com/sallyport-ftps/sallyport/plugins"
 	"github.com/sallyport-ftps/sallyport/sdk"
 )
 
@@ -56,7 +58,11 @@ func (cmd pluginTest) Run(ctx context.Context, s streams) error {
 	if len(all) == 0 {
 		return fmt.Errorf("%s has no case with %q in its name", cmd.Cases, cmd.Only)
 	}
-	runtime, plugin, err := loadForTest(ctx, cmd.Plugin)
+	wasm, _, err := readForTest(cmd.Plugin)
+	if err != nil {
+		return err
+	}
+	runtime, plugin, err := loadForTest(ctx, cmd.Plugin, wasm)
 	if err != nil {
 		return err
 	}
@@ -128,11 +134,19 @@ func userCache() string {
 	return filepath.Join(dir, "sallyport")
 }
 
-func loadForTest(ctx context.Context, file string) (*sandbox.Runtime, *sandbox.Plugin, error) {
-	wasm, err := readFile(file, int64(sandbox.DefaultLimits().Module))
-	if err != nil {
-		return nil, nil, fmt.Errorf("plugin: %w", err)
+// readForTest reads a plugin's file, or else the bundled plugin of that name.
+func readForTest(file string) (wasm []byte, bundled bool, err error) {
+	wasm, err = readFile(file, int64(sandbox.DefaultLimits().Module))
+	if err == nil {
+		return wasm, false, nil
 	}
+	if wasm, missing := plugins.Bundled(filepath.Base(file)); missing == nil && errors.Is(err, fs.ErrNotExist) {
+		return wasm, true, nil
+	}
+	return nil, false, fmt.Errorf("plugin: %w", err)
+}
+
+func loadForTest(ctx context.Context, file string, wasm []byte) (*sandbox.Runtime, *sandbox.Plugin, error) {
 	runtime, err := sandbox.New(ctx, sandbox.Options{CacheDir: userCache()})
 	if err != nil {
 		return nil, nil, err
@@ -145,7 +159,7 @@ func loadForTest(ctx context.Context, file string) (*sandbox.Runtime, *sandbox.P
 }
 
 type pluginInspect struct {
-	Plugin string `arg:"" help:"The .wasm file, or the plugin's folder." type:"path"`
+	Plugin string `arg:"" help:"The .wasm file, the plugin's folder, or the name of a bundled plugin." type:"path"`
 	output
 }
 
@@ -167,9 +181,12 @@ type inspected struct {
 // Run implements the command.
 func (cmd pluginInspect) Run(ctx context.Context, s streams) error {
 	cmd.Plugin = wasmFile(cmd.Plugin)
-	wasm, err := readFile(cmd.Plugin, int64(sandbox.DefaultLimits().Module))
+	wasm, bundled, err := readForTest(cmd.Plugin)
 	if err != nil {
-		return fmt.Errorf("plugin: %w", err)
+		return err
+	}
+	if bundled {
+		cmd.Plugin = filepath.Base(cmd.Plugin)
 	}
 	module, err := sandbox.Inspect(wasm)
 	if err != nil {
@@ -179,12 +196,16 @@ func (cmd pluginInspect) Run(ctx context.Context, s streams) error {
 		File: cmd.Plugin, Size: module.Size, SHA256: fmt.Sprintf("%x", sha256.Sum256(wasm)), Functions: module.Functions,
 		Exports: visible(module.Exports), Imports: module.Imports,
 	}
-	if runtime, plugin, err := loadForTest(ctx, cmd.Plugin); err != nil {
+	if runtime, plugin, err := loadForTest(ctx, cmd.Plugin, wasm); err != nil {
 		result.Refused = err.Error()
 	} else {
 		d := plugin.Description()
 		result.Name, result.Version, result.Resets = d.Name, d.Version, plugin.Resets()
-		result.Config = startingBlock(cmd.Plugin, result.SHA256, d)
+		digest := result.SHA256
+		if bundled {
+			digest = "" // it comes with the program
+		}
+		result.Config = startingBlock(cmd.Plugin, digest, d)
 		_ = runtime.Close(context.WithoutCancel(ctx))
 	}
 	if err := cmd.print(s.out, result, func(w io.Writer) { result.show(w) }); err != nil {
@@ -217,7 +238,14 @@ func (i inspected) show(w io.Writer) {
 // startingBlock is what the plugin asks for, as a block of the configuration.
 func startingBlock(file, digest string, d sandbox.Description) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "authentication %q {\n  plugin = %q\n  sha256 = %q # of this build; leave it out while you write it\n", strings.TrimSuffix(filepath.Base(file), ".wasm"), fromHere(file), digest)
+	source := file
+	if digest != "" {
+		source = fromHere(file)
+	}
+	fmt.Fprintf(&b, "authentication %q {\n  plugin = %q\n", strings.TrimSuffix(filepath.Base(file), ".wasm"), source)
+	if digest != "" {
+		fmt.Fprintf(&b, "  sha256 = %q # of this build; leave it out while you write it\n", digest)
+	}
 	if len(d.Settings) > 0 {
 		b.WriteString("  settings = {\n")
 		for _, name := range slices.Sorted(maps.Keys(d.Settings)) {
@@ -233,7 +261,11 @@ func startingBlock(file, digest string, d sandbox.Description) string {
 			if setting.Help != "" {
 				notes = append(notes, setting.Help)
 			}
-			fmt.Fprintf(&b, "    %s = %s # %s\n", name, examples[setting.Type], strings.Join(notes, "; "))
+			optional := "# "
+			if setting.Required {
+				optional = ""
+			}
+			fmt.Fprintf(&b, "    %s%s = %s # %s\n", optional, name, examples[setting.Type], strings.Join(notes, "; "))
 		}
 		b.WriteString("  }\n")
 	}

@@ -22,7 +22,7 @@ type probed struct {
 	Method      string       `json:"method"`
 	Address     string       `json:"address"`
 	Resolved    []netip.Addr `json:"resolved,omitempty"`
-	Connected   string       `json:"connected,omitempty"`
+	Connected   string       `json:"connected,omitempty"` // empty for UDP too, of which nobody knows
 	TLS         string       `json:"tls,omitempty"`
 	Certificate *time.Time   `json:"certificate_until,omitempty"`
 	Error       string       `json:"error,omitempty"`
@@ -114,6 +114,21 @@ func (r probeReport) problem() error {
 	return errors.Join(all...)
 }
 
+// failures counts what went wrong.
+func (r probeReport) failures() (n int) {
+	for _, row := range r.Addresses {
+		if row.Error != "" {
+			n++
+		}
+	}
+	for _, row := range r.Methods {
+		if !row.Answers {
+			n++
+		}
+	}
+	return n
+}
+
 func (r probeReport) print(w io.Writer) {
 	if len(r.Methods) == 0 {
 		fmt.Fprintln(w, "no method has an address to connect to")
@@ -122,7 +137,7 @@ func (r probeReport) print(w io.Writer) {
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "METHOD\tADDRESS\tRESOLVED\tCONNECTED\tTLS\tCERTIFICATE UNTIL\t")
 	for _, row := range r.Addresses {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Method, row.Address, yes(len(row.Resolved) > 0), yes(row.Connected != ""), orText(row.TLS, "-"), untilText(row.Certificate), row.Error)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Method, row.Address, yes(len(row.Resolved) > 0), connectedText(row), orText(row.TLS, "-"), untilText(row.Certificate), row.Error)
 	}
 	_ = table.Flush()
 	fmt.Fprintln(w)
@@ -142,6 +157,13 @@ func yes(ok bool) string {
 		return "yes"
 	}
 	return "no"
+}
+
+func connectedText(row probed) string {
+	if strings.HasPrefix(row.Address, "udp:") && row.Error == "" {
+		return "-"
+	}
+	return yes(row.Connected != "")
 }
 
 func untilText(t *time.Time) string {
