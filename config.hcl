@@ -33,6 +33,8 @@ authentication "accounts" {
   enabled                = true    # false: skipped, as after "sallyport method stop accounts"
   timeout                = "30s"
   settings               = {}      # local knows allowed_groups = ["uk-sales"]; empty: every group
+  test_at_start          = false   # true: no start, and no reload, if what it asks can't be reached
+  debug                  = false   # true: its dialogue with others is in the log, with secrets masked
   second_factor          = []      # methods that must also accept, asked in order
   second_factor_required = true    # false: who is known to none of them, or only to stopped ones, gets in without
   on_reject              = "refuse" # or "next": the next method is asked although this one said no
@@ -42,7 +44,8 @@ authentication "accounts" {
   # grant {
   #   password   = true            # it sees the password
   #   groups     = ["default"]     # groups that it may put its users in
-  #   home_under = "/srv/ftp"      # it may say the home folder, below this one
+  #   home_under = "/srv/ftp"      # it may say the home folder, below this one, and virtual folders
+  #   accounts   = ["public"]      # accounts of this server that it may let its users in as
   #   http       = ["https://auth.example.org"]        # where it may send requests; a path narrows it
   #   network    = ["ldaps://ldap.example.org"]        # where it may connect to: tls, tcp, udp, ldaps, ldap
   #   password_to = ["https://auth.example.org"]       # where it may send the password without seeing it
@@ -74,9 +77,21 @@ authentication "accounts" {
 
 group "default" {                  # what an account inherits; "default" always exists
   home        = "./data/files/{username}" # made at the first login; default: files/{username} in data_dir
+  create_home = true
   permissions = ["allow-full-control"]    # or a list of: deny-full-control, allow-read, allow-list,
                                           # allow-traverse, allow-write, allow-create-folder, allow-rename,
                                           # allow-delete-file, allow-delete-folder, allow-set-attributes
+
+  # Other permissions for some paths: the first that matches counts, in place of those above. * stands for
+  # slashes too, ? for one character, [a-z] for one of some; or "m/REGULAR EXPRESSION/".
+  # path "/incoming/*" {
+  #   permissions = ["allow-list", "allow-traverse", "allow-write"]
+  # }
+
+  # A folder of this machine that users see in their home. It must be there; real may hold {username}.
+  # virtual_folder "/shared" {
+  #   real = "/srv/shared"
+  # }
 }
 
 password_policy {                  # for every password that is set, by whoever sets it

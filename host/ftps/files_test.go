@@ -384,6 +384,27 @@ func TestVirtualFolders(t *testing.T) {
 	other.cmd(530, "PASS x")
 }
 
+// A home folder is made with its folders, if it may be; one that is there stays as it is.
+func TestMakingTheHome(t *testing.T) {
+	f := newFixture(t)
+	f.authority.home = filepath.Join(f.home, "new", "home")
+	f.authority.noHome, f.authority.structure = true, []string{"in", "out/deep"}
+	refused := f.secure()
+	refused.cmd(331, "USER alice")
+	refused.cmd(530, "PASS x")
+	if _, err := os.Stat(f.authority.home); err == nil {
+		t.Error("it was made")
+	}
+	f.authority.noHome = false
+	if got := strings.Fields(f.login().fetch("NLST")); !slices.Equal(slices.Sorted(slices.Values(got)), []string{"in", "out"}) {
+		t.Errorf("got %q", got)
+	}
+	f.authority.structure = []string{"more"}
+	if got := strings.Fields(f.login().fetch("NLST")); len(got) != 2 {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestWildcards(t *testing.T) {
 	f := newFixture(t)
 	c := f.login()

@@ -29,13 +29,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // authority is a stand-in for the real one: the user "alice" gets in, "panic" panics, "wait" waits
 // until the client is gone.
 type authority struct {
-	t       testing.TB
-	home    string
-	access  policy.Access
-	folders []policy.VirtualFolder
-	mu      sync.Mutex
-	tries   []auth.Attempt
-	left    chan error
+	t         testing.TB
+	home      string
+	access    policy.Access
+	folders   []policy.VirtualFolder
+	noHome    bool // a home that is not there is not made
+	structure []string
+	mu        sync.Mutex
+	tries     []auth.Attempt
+	left      chan error
 }
 
 func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcome {
@@ -56,7 +58,7 @@ func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcom
 		if attempt.Typed == "slow" {
 			time.Sleep(2 * time.Second)
 		}
-		grant := auth.Grant{LoginID: "login", User: "alice", Home: a.home, CreateHome: new(true), Access: a.access, Folders: a.folders}
+		grant := auth.Grant{LoginID: "login", User: "alice", Home: a.home, CreateHome: new(!a.noHome), Structure: a.structure, Access: a.access, Folders: a.folders}
 		if err := attempt.Prepare(grant); err != nil {
 			a.t.Log(err)
 			return auth.Outcome{Reason: events.HomeUnavailable, Detail: err.Error()}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/sallyport-ftps/sallyport/plugins/ldap/slapdtest"
@@ -40,6 +41,60 @@ func TestLDAP(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server that lies: its entry has no name, and a bind with none always succeeds.
+func TestEntryWithoutName(t *testing.T) {
+	host := sdktest.Host{
+		Fields: map[string]string{"user": "alice"}, Password: "guess", SeesPassword: true,
+		Settings: map[string]string{"base_dn": slapdtest.Base},
+		Lists:    map[string][]string{"servers": {"ldaps://lying.example"}},
+		Dial: func(string) (net.Conn, error) {
+			here, there := net.Pipe()
+			go lie(there)
+			return here, nil
+		},
+	}
+	if got := host.Run(method{}); got != sdk.Fail || !strings.Contains(strings.Join(host.Logs, " "), "no DN") {
+		t.Errorf("got %v: %q", got, host.Logs)
+	}
+}
+
+// lie finds an entry without a name for every search, and takes every bind.
+func lie(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	for {
+		request, err := ber.ReadPacket(conn)
+		if err != nil || len(request.Children) < 2 {
+			return
+		}
+		id := request.Children[0].Value.(int64)
+		if request.Children[1].Tag == ldap.ApplicationSearchRequest {
+			_, _ = conn.Write(message(id, ldap.ApplicationSearchResultEntry, octets(""), ber.NewSequence("attributes")))
+			_, _ = conn.Write(message(id, ldap.ApplicationSearchResultDone, success()...))
+			continue
+		}
+		_, _ = conn.Write(message(id, ldap.ApplicationBindResponse, success()...))
+	}
+}
+
+func octets(text string) *ber.Packet {
+	return ber.NewString(ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString, text, "")
+}
+
+func success() []*ber.Packet {
+	return []*ber.Packet{ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagEnumerated, 0, ""), octets(""), octets("")}
+}
+
+func message(id int64, tag ber.Tag, children ...*ber.Packet) []byte {
+	body := ber.Encode(ber.ClassApplication, ber.TypeConstructed, tag, nil, "")
+	for _, child := range children {
+		body.AppendChild(child)
+	}
+	whole := ber.NewSequence("")
+	whole.AppendChild(ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagInteger, id, ""))
+	whole.AppendChild(body)
+	return whole.Bytes()
 }
 
 // What Active Directory and password policies say of a bind.
