@@ -22,20 +22,29 @@ const Root = "sallyport.v1"
 
 // The types of this version.
 const (
-	LoginAcceptedType  Type = Root + ".login.accepted"
-	LoginRefusedType   Type = Root + ".login.refused"
-	MethodAcceptedType Type = Root + ".method.accepted"
-	MethodRejectedType Type = Root + ".method.rejected"
-	MethodUnknownType  Type = Root + ".method.unknown"
-	MethodFailedType   Type = Root + ".method.failed"
-	MethodSkippedType  Type = Root + ".method.skipped"
-	SessionOpenedType  Type = Root + ".session.opened"
-	SessionClosedType  Type = Root + ".session.closed"
-	ServerStartedType  Type = Root + ".server.started"
-	ServerStoppedType  Type = Root + ".server.stopped"
-	ServerReloadedType Type = Root + ".server.reloaded"
-	ServerDegradedType Type = Root + ".server.degraded"
-	ServerRestoredType Type = Root + ".server.restored"
+	LoginAcceptedType      Type = Root + ".login.accepted"
+	LoginRefusedType       Type = Root + ".login.refused"
+	MethodAcceptedType     Type = Root + ".method.accepted"
+	MethodRejectedType     Type = Root + ".method.rejected"
+	MethodUnknownType      Type = Root + ".method.unknown"
+	MethodFailedType       Type = Root + ".method.failed"
+	MethodSkippedType      Type = Root + ".method.skipped"
+	SessionOpenedType      Type = Root + ".session.opened"
+	SessionClosedType      Type = Root + ".session.closed"
+	ApprovalRequestedType  Type = Root + ".approval.requested"
+	ApprovalDeliveredType  Type = Root + ".approval.delivered"
+	ApprovalApprovedType   Type = Root + ".approval.approved"
+	ApprovalDeniedType     Type = Root + ".approval.denied"
+	ApprovalExpiredType    Type = Root + ".approval.expired"
+	ApprovalCancelledType  Type = Root + ".approval.cancelled"
+	ApprovalSuspendedType  Type = Root + ".approval.suspended"
+	ApprovalFrozenType     Type = Root + ".approval.frozen"
+	ApprovalRememberedType Type = Root + ".approval.remembered"
+	ServerStartedType      Type = Root + ".server.started"
+	ServerStoppedType      Type = Root + ".server.stopped"
+	ServerReloadedType     Type = Root + ".server.reloaded"
+	ServerDegradedType     Type = Root + ".server.degraded"
+	ServerRestoredType     Type = Root + ".server.restored"
 )
 
 // Reason says why, from a closed list, so that a program can branch on it.
@@ -72,6 +81,14 @@ const (
 	InternalError    Reason = "internal_error"
 	AccountDamaged   Reason = "account_damaged" // its record or hash can't be read
 	MethodOverLimits Reason = "limit_exceeded"
+	ApproverBusy     Reason = "approver_busy"      // a request to the same person from elsewhere is open
+	ApprovalsPaused  Reason = "approvals_paused"   // the person has just denied one
+	TooManyApprovals Reason = "too_many_approvals" // the person was asked too often
+	ApprovalDenied   Reason = "approval_denied"
+	ApprovalExpired  Reason = "approval_expired"
+	ApprovalFrozen   Reason = "approval_frozen" // the other system asks this person no more
+	ApprovalLost     Reason = "approval_suspended"
+	Revoked          Reason = "revoked" // by an administrator
 	PasswordExpired  Reason = "password_expired"
 	MustChange       Reason = "password_must_change" // before anything else
 	NotAtThisTime    Reason = "not_at_this_time"
@@ -87,6 +104,7 @@ func (r Reason) Known() bool {
 		AccountLocked, SourceBanned, MethodFailed, TimedOut, Overloaded, ClientLeft, FactorMissing, NoMethod,
 		BadName, EmptyPassword, InputTooLong, HomeUnavailable, EventNotStored, ShuttingDown, MethodStopped,
 		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits, MethodBroken,
+		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
 		PasswordExpired, MustChange, NotAtThisTime, SourceNotAllowed, NameNotAllowed:
 		return true
 	}
@@ -141,6 +159,16 @@ type MethodResult struct {
 	DurationMS int64  `json:"duration_ms"`
 	// Ignored names fields that the plugin set and has no grant for.
 	Ignored []string `json:"ignored,omitempty"`
+}
+
+// Approval is one change of a request that a person answers as a second factor; its type says which.
+type Approval struct {
+	Login
+	State  Type   `json:"-"`
+	Factor string `json:"factor"` // the method that asks
+	Reason Reason `json:"reason,omitempty"`
+	// DurationMS is since the factor was asked.
+	DurationMS int64 `json:"duration_ms"`
 }
 
 // SessionOpened follows an accepted login once the client was told so.
@@ -221,6 +249,9 @@ func (*LoginRefused) EventType() Type { return LoginRefusedType }
 func (m *MethodResult) EventType() Type { return m.Verdict }
 
 // EventType implements [Payload].
+func (a *Approval) EventType() Type { return a.State }
+
+// EventType implements [Payload].
 func (*SessionOpened) EventType() Type { return SessionOpenedType }
 
 // EventType implements [Payload].
@@ -240,6 +271,9 @@ func newPayload(t Type) Payload {
 		return &LoginRefused{}
 	case MethodAcceptedType, MethodRejectedType, MethodUnknownType, MethodFailedType, MethodSkippedType:
 		return &MethodResult{Verdict: t}
+	case ApprovalRequestedType, ApprovalDeliveredType, ApprovalApprovedType, ApprovalDeniedType, ApprovalExpiredType, ApprovalCancelledType,
+		ApprovalSuspendedType, ApprovalFrozenType, ApprovalRememberedType:
+		return &Approval{State: t}
 	case SessionOpenedType:
 		return &SessionOpened{}
 	case SessionClosedType:

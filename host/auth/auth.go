@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/approval"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
@@ -32,6 +33,10 @@ type Attempt struct {
 	Timeout  time.Duration  // for the whole login
 	// Trial marks a try by an administrator's command: it is not counted, and not delayed.
 	Trial bool
+	// First is what the first factor gave, for a second one.
+	First *Grant
+	// Tell hears how far a request is that a person answers; nil: nobody wants to know.
+	Tell func(approval.State)
 	// Prepare opens what the session needs, such as the home folder, before the login counts as
 	// accepted. Its error refuses the login.
 	Prepare func(Grant) error
@@ -56,6 +61,10 @@ type Step struct {
 	NextOnFailure bool
 	// SecondFactors are asked in order after this method accepted.
 	SecondFactors []Step
+	// As a second factor: how long an approval is remembered, how long a request outlives the last client that
+	// waited for it, and whether a request from elsewhere is waited for.
+	Remember, Linger time.Duration
+	Queue            bool
 	// FactorOptional lets a user in whom none of the second factors knows.
 	FactorOptional bool
 }
@@ -146,6 +155,7 @@ type Options struct {
 	Recorder    Recorder
 	Attempts    *policy.Attempts
 	Homes       Homes
+	Approvals   approval.Limits
 	NameUnknown bool // put the names of unknown users into events
 	Log         *slog.Logger
 }
@@ -154,6 +164,7 @@ type Options struct {
 type Authority struct {
 	Options
 	breakers breakers
+	desk     *approval.Desk[asked]
 
 	mu      sync.Mutex
 	flights map[flightKey]*flight
@@ -172,7 +183,10 @@ const publishTimeout = 5 * time.Second
 
 // New makes an Authority.
 func New(o Options) *Authority {
-	return &Authority{Options: o, flights: map[flightKey]*flight{}, stopped: map[string]bool{}}
+	return &Authority{
+		Options: o, flights: map[flightKey]*flight{}, stopped: map[string]bool{},
+		desk: approval.New[asked](approval.Options{Limits: o.Approvals, Store: o.Recorder.Store, Log: o.Log, Now: time.Now}),
+	}
 }
 
 // Login decides one attempt. When it returns an accepted outcome, its event is on disk. A
@@ -338,17 +352,19 @@ func counts(out Outcome) policy.Outcome {
 	case events.UnknownUser, events.BadName, events.EmptyPassword, events.InputTooLong:
 		return policy.FailedUnknown
 	case events.MethodFailed, events.TimedOut, events.Overloaded, events.EventNotStored, events.HomeUnavailable,
+		events.ApproverBusy, events.ApprovalsPaused, events.TooManyApprovals,
 		events.AccountDamaged, events.ShuttingDown, events.NoMethod, events.InternalError, events.MethodOverLimits, events.MethodBroken:
 		return policy.NotCounted
 	}
 	return policy.Failed
 }
 
-// Close refuses every login from now on. Those under way go on.
+// Close refuses every login from now on, and takes back what people are being asked. Other logins under way go on.
 func (a *Authority) Close() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.closing = true
+	a.mu.Unlock()
+	a.desk.Close()
 }
 
 // SetStopped stops or starts a method; a stopped one is skipped. It lasts until the program ends.

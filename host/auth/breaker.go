@@ -118,8 +118,9 @@ func (a *Authority) Failing(method string) bool {
 	return a.breakers.of(method).failing
 }
 
-// Forgive forgets the crashes of a method: another plugin is in its place.
+// Forgive forgets the crashes of a method, and what it approved: another plugin is in its place.
 func (a *Authority) Forgive(method string) {
+	a.desk.ForgetFactor(method)
 	a.breakers.mu.Lock()
 	defer a.breakers.mu.Unlock()
 	delete(a.breakers.methods, method)

@@ -72,7 +72,7 @@ func (a *Authority) askFactors(ctx context.Context, attempt Attempt, first Step,
 	}
 	failed := false
 	for _, step := range first.SecondFactors {
-		answer := a.askOne(ctx, attempt, step, true, &out.Trace)
+		answer := a.askFactor(ctx, attempt, first, out.Grant, step, &out.Trace)
 		switch {
 		case answer.Verdict == Accepted:
 			return out
@@ -140,6 +140,7 @@ func reasonFor(answer Answer) events.Reason {
 	case Rejected:
 		switch answer.Reason {
 		case events.WrongPassword, events.WrongCode, events.AccountDisabled, events.AccountExpired, events.AccountLocked, events.GroupNotAllowed,
+			events.ApprovalDenied, events.ApprovalExpired, events.ApprovalFrozen, events.ApprovalLost,
 			events.PasswordExpired, events.MustChange, events.NotAtThisTime, events.SourceNotAllowed, events.NameNotAllowed:
 			return answer.Reason
 		}

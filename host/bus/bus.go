@@ -64,7 +64,7 @@ type stream struct {
 
 func streams() []stream {
 	return []stream{
-		{"audit", []string{"login", "server"}, auditBytes, jetstream.DefaultPersistMode},
+		{"audit", []string{"login", "approval", "server"}, auditBytes, jetstream.DefaultPersistMode},
 		{"activity", []string{"method", "session"}, activityBytes, jetstream.AsyncPersistMode},
 	}
 }

@@ -31,6 +31,9 @@ func (c *checker) authentication(r *rawAuthentication, config *Config) Authentic
 		Settings:       c.settings(r),
 		SecondFactor:   r.SecondFactor,
 		FactorRequired: value(r.SecondFactorRequired, true),
+		Remember:       c.duration(r.Body, "remember", r.Remember, 60*time.Second, 0, 24*time.Hour),
+		Linger:         c.duration(r.Body, "linger", r.Linger, 45*time.Second, 0, 10*time.Minute),
+		Queue:          c.oneOf(r.Body, "on_other_source", r.OnOtherSource, "refuse", "wait") == "wait",
 		NextOnReject:   c.oneOf(r.Body, "on_reject", r.OnReject, "refuse", "next") == "next",
 		NextOnFailure:  c.oneOf(r.Body, "on_failure", r.OnFailure, "refuse", "next") == "next",
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/sallyport-ftps/sallyport/host/approval"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 )
 
@@ -48,6 +49,7 @@ func (c *checker) config(raw *rawConfig) *Config {
 	config.Groups = c.groups(raw.Groups, config.Server.DataDir)
 	config.Passwords = c.passwords(raw.Passwords)
 	config.Attempts = c.attempts(raw.Attempts)
+	config.Approvals = c.approvals(raw.Approvals)
 	config.Events = c.events(raw.Events)
 	for i := range raw.Authentications {
 		config.Authentications = append(config.Authentications, c.authentication(&raw.Authentications[i], config))
@@ -265,6 +267,17 @@ func (c *checker) attempts(r *rawAttempts) policy.AttemptLimits {
 		PerSource:  c.number(r.Body, "per_source", r.PerSource, 20, 1, 100_000),
 		Window:     c.duration(r.Body, "window", r.Window, 10*time.Minute, time.Second, 24*time.Hour),
 		Lock:       c.duration(r.Body, "lock", r.Lock, 15*time.Minute, time.Second, 24*time.Hour),
+	}
+}
+
+func (c *checker) approvals(r *rawApprovals) approval.Limits {
+	if r == nil {
+		r = &rawApprovals{Body: hcl.EmptyBody()}
+	}
+	return approval.Limits{
+		PerPerson: c.number(r.Body, "per_person", r.PerPerson, 5, 1, 1000),
+		Window:    c.duration(r.Body, "window", r.Window, 10*time.Minute, time.Second, 24*time.Hour),
+		Pause:     c.duration(r.Body, "pause", r.Pause, 2*time.Minute, 0, 24*time.Hour),
 	}
 }
 

@@ -7,6 +7,7 @@ package config
 import (
 	"time"
 
+	"github.com/sallyport-ftps/sallyport/host/approval"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
 )
@@ -20,6 +21,7 @@ type Config struct {
 	Groups          []Group          // "default" is always there
 	Passwords       policy.Passwords
 	Attempts        policy.AttemptLimits
+	Approvals       approval.Limits
 	Events          Events
 	Warnings        []string // what is allowed, and should be known
 }
@@ -70,6 +72,9 @@ type Authentication struct {
 	Limits         sandbox.Limits
 	SecondFactor   []string
 	FactorRequired bool
+	Remember       time.Duration // as a second factor
+	Linger         time.Duration
+	Queue          bool
 	NextOnReject   bool
 	NextOnFailure  bool
 	where          func(name string) string // of a setting, for messages of later checks

@@ -17,6 +17,7 @@ type rawConfig struct {
 	Groups          []rawGroup          `hcl:"group,block"`
 	Passwords       *rawPasswords       `hcl:"password_policy,block"`
 	Attempts        *rawAttempts        `hcl:"attempts,block"`
+	Approvals       *rawApprovals       `hcl:"approvals,block"`
 	Events          *rawEvents          `hcl:"events,block"`
 	Body            hcl.Body            `hcl:",body"`
 }
@@ -61,6 +62,9 @@ type rawAuthentication struct {
 	Debug                *bool          `hcl:"debug"`
 	SecondFactor         []string       `hcl:"second_factor,optional"`
 	SecondFactorRequired *bool          `hcl:"second_factor_required"`
+	Remember             *string        `hcl:"remember"`
+	Linger               *string        `hcl:"linger"`
+	OnOtherSource        *string        `hcl:"on_other_source"`
 	OnReject             *string        `hcl:"on_reject"`
 	OnFailure            *string        `hcl:"on_failure"`
 	Grant                *rawGrant      `hcl:"grant,block"`
@@ -147,6 +151,13 @@ type rawAttempts struct {
 	Window     *string  `hcl:"window"`
 	Lock       *string  `hcl:"lock"`
 	Body       hcl.Body `hcl:",body"`
+}
+
+type rawApprovals struct {
+	PerPerson *int     `hcl:"per_person"`
+	Window    *string  `hcl:"window"`
+	Pause     *string  `hcl:"pause"`
+	Body      hcl.Body `hcl:",body"`
 }
 
 type rawEvents struct {

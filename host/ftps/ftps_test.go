@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/textproto"
 	"os"
 	"path/filepath"
@@ -67,6 +68,8 @@ func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcom
 	}
 	return auth.Outcome{Reason: events.UnknownUser, Detail: "nobody of that name"}
 }
+
+func (a *authority) Opened(auth.Grant, netip.Addr) func() { return func() {} }
 
 func (a *authority) seen() []auth.Attempt {
 	a.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -84,6 +85,8 @@ type settings struct {
 // Authority decides logins.
 type Authority interface {
 	Login(ctx context.Context, attempt auth.Attempt) auth.Outcome
+	// Opened is told of each session; what it returns, when that ends.
+	Opened(grant auth.Grant, source netip.Addr) (closed func())
 }
 
 // Recorder takes the events of sessions.

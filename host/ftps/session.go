@@ -29,6 +29,7 @@ type session struct {
 	grant    auth.Grant // of the login; LoginID is empty before
 	files    *files
 	opened   time.Time
+	closed   func()        // tells the authority
 	why      events.Reason // why it ended, the first that was noticed
 	passive  *passiveListener
 	transfer int // data connections that are open
@@ -51,6 +52,7 @@ func newSession(s *Service, conn net.Conn) *session {
 func (sess *session) open(grant auth.Grant, files *files) {
 	sess.mu.Lock()
 	sess.grant, sess.files, sess.opened = grant, files, time.Now()
+	sess.closed = sess.service.authority.Opened(grant, sess.peer.Addr())
 	sess.mu.Unlock()
 	sess.service.recorder.Note(&events.SessionOpened{Login: sess.login(), SessionID: sess.id, TLS: sess.tlsVersion()})
 }
@@ -64,6 +66,7 @@ func (sess *session) end() {
 		return
 	}
 	files.close()
+	sess.closed()
 	if why == "" {
 		why = events.ConnectionLost
 	}

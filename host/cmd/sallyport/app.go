@@ -101,6 +101,7 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts, o
 			Name:        c.Server.Name,
 			Recorder:    a.bus,
 			Attempts:    policy.NewAttempts(c.Attempts, time.Now),
+			Approvals:   c.Approvals,
 			Homes:       homes{a.config},
 			NameUnknown: c.Events.UnknownNames,
 			Log:         log,
@@ -271,7 +272,7 @@ func (s *setup) chain(service string) (steps []auth.Step) {
 
 func (s *setup) step(id string) auth.Step {
 	c, _ := s.config.Authentication(id)
-	return auth.Step{ID: id, Method: s.methods.method(id), Timeout: c.Timeout, NextOnFailure: c.NextOnFailure}
+	return auth.Step{ID: id, Method: s.methods.method(id), Timeout: c.Timeout, NextOnFailure: c.NextOnFailure, Remember: c.Remember, Linger: c.Linger, Queue: c.Queue}
 }
 
 // readPlugin returns a plugin's bytes, read once, so that what is checked is what runs.

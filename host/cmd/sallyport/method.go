@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
+	"github.com/sallyport-ftps/sallyport/host/approval"
 	"github.com/sallyport-ftps/sallyport/host/auth"
 	"github.com/sallyport-ftps/sallyport/host/config"
 	"github.com/sallyport-ftps/sallyport/host/endpoint"
@@ -259,8 +260,17 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 		Debug:        m.config.Debug,
 		Log:          m.log.With("login", a.ID),
 	}
-	call.Approval = func(approval sandbox.Approval) {
-		call.Log.Info("approval", "state", approval.State, "ref", approval.Ref)
+	call.Approval = func(told sandbox.Approval) {
+		call.Log.Info("approval", "state", told.State, "ref", told.Ref)
+		if a.Tell != nil {
+			a.Tell(approval.State(told.State))
+		}
+	}
+	if a.First != nil {
+		call.Fields["first.method"], call.Fields["first.email"] = a.First.Method, a.First.Email
+		for name, value := range a.First.Attributes {
+			call.Fields["first.attribute."+name] = value
+		}
 	}
 	spoken := &lines{Handler: call.Log.Handler()}
 	if a.Trial {

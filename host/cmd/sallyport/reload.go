@@ -102,6 +102,7 @@ func (r *running) replace(ctx context.Context, old, next *setup, pairs []*tls.Ce
 	}
 	r.accounts.SetRules(accountRules(next.config))
 	r.authority.Attempts.SetLimits(next.config.Attempts)
+	r.authority.SetApprovalLimits(next.config.Approvals)
 	for _, m := range next.config.Authentications {
 		before, known := old.config.Authentication(m.ID)
 		if !known || before.Enabled != m.Enabled {
