@@ -97,6 +97,25 @@ const (
 	StateFailing  = "failing"  // its plugin crashed for several sources, and for nobody not
 )
 
+// Approval is a second factor that a person is asked for, or that is remembered.
+type Approval struct {
+	ID      string     `json:"id"`
+	State   string     `json:"state"` // asking, requested, delivered or remembered
+	User    string     `json:"user"`
+	Method  string     `json:"method"` // the first factor
+	Factor  string     `json:"factor"`
+	Source  string     `json:"source,omitempty"`
+	Since   time.Time  `json:"since"`
+	Until   *time.Time `json:"until,omitempty"`   // remembered so long
+	Session bool       `json:"session,omitempty"` // and as long as a session is open, which one is
+	Waiting int        `json:"waiting,omitempty"` // logins
+}
+
+// Revoked says how many approvals and requests were taken back.
+type Revoked struct {
+	Count int `json:"count"`
+}
+
 // Reloaded says what a reload came to.
 type Reloaded struct {
 	Services int      `json:"services"`

@@ -101,6 +101,16 @@ func (c *Client) SetStopped(ctx context.Context, id string, stopped bool) (Metho
 	return call[Method](ctx, c, http.MethodPost, "/v1/methods/"+url.PathEscape(id)+verb, nil)
 }
 
+// Approvals lists second factors that are open or remembered.
+func (c *Client) Approvals(ctx context.Context) ([]Approval, error) {
+	return call[[]Approval](ctx, c, http.MethodGet, "/v1/approvals", nil)
+}
+
+// Revoke takes an approval or request back, by its ID, or all of a user.
+func (c *Client) Revoke(ctx context.Context, idOrUser string) (Revoked, error) {
+	return call[Revoked](ctx, c, http.MethodDelete, "/v1/approvals/"+url.PathEscape(idOrUser), nil)
+}
+
 // Reload lets the server use its configuration as it is now in the file.
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	return call[Reloaded](ctx, c, http.MethodPost, "/v1/reload", nil)

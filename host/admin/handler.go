@@ -19,11 +19,12 @@ import (
 // Backend is what the API stands on. A part that is nil is not there: its calls say that the
 // server must run.
 type Backend struct {
-	Accounts *account.Accounts
-	Logins   Logins
-	Methods  Methods
-	Events   Events
-	Reload   func(ctx context.Context) (Reloaded, error) // nil: nothing to reload
+	Accounts  *account.Accounts
+	Logins    Logins
+	Methods   Methods
+	Approvals Approvals // nil: no server runs
+	Events    Events
+	Reload    func(ctx context.Context) (Reloaded, error) // nil: nothing to reload
 	// CheckHome refuses a home folder for an account.
 	CheckHome func(home string) error
 	Server    Server
@@ -46,6 +47,12 @@ type Logins interface {
 type Methods interface {
 	Methods() []Method
 	SetStopped(id string, stopped bool) (Method, error)
+}
+
+// Approvals lists second factors that are open or remembered, and takes them back, by ID or by user.
+type Approvals interface {
+	Approvals() []Approval
+	Revoke(idOrUser string) (Revoked, error)
 }
 
 // Events reads what is stored since then and, if live, what comes, until the context ends.
@@ -77,6 +84,8 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/methods", answer(methods, h.listMethods))
 	mux.HandleFunc("POST /v1/methods/{id}/stop", answer(methods, h.setStopped(true)))
 	mux.HandleFunc("POST /v1/methods/{id}/start", answer(methods, h.setStopped(false)))
+	mux.HandleFunc("GET /v1/approvals", answer(b.Approvals != nil, func(*http.Request) ([]Approval, error) { return h.Approvals.Approvals(), nil }))
+	mux.HandleFunc("DELETE /v1/approvals/{id}", answer(b.Approvals != nil, func(r *http.Request) (Revoked, error) { return h.Approvals.Revoke(r.PathValue("id")) }))
 	mux.HandleFunc("POST /v1/reload", answer(b.Reload != nil, func(r *http.Request) (Reloaded, error) { return b.Reload(r.Context()) }))
 	mux.HandleFunc("GET /v1/events", h.events)
 	mux.HandleFunc("GET /v1/server", answer(true, func(*http.Request) (Server, error) { return h.Server, nil }))

@@ -100,6 +100,34 @@ func (m methodStates) state(c config.Authentication) admin.Method {
 	return one
 }
 
+// approvals lists and revokes second factors for the administration API.
+type approvals struct{ authority *auth.Authority }
+
+// Approvals implements admin.Approvals.
+func (a approvals) Approvals() []admin.Approval {
+	all := []admin.Approval{}
+	for _, e := range a.authority.Approvals() {
+		one := admin.Approval{ID: e.ID, State: e.State, User: e.User, Method: e.First, Factor: e.Factor, Since: e.Since, Session: e.Session, Waiting: e.Waiting}
+		if e.Source.IsValid() {
+			one.Source = e.Source.String()
+		}
+		if !e.Until.IsZero() {
+			one.Until = &e.Until
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// Revoke implements admin.Approvals.
+func (a approvals) Revoke(idOrUser string) (admin.Revoked, error) {
+	n, err := a.authority.Revoke(idOrUser)
+	if err != nil {
+		return admin.Revoked{}, fmt.Errorf("%q: %w: %w", idOrUser, admin.ErrNotFound, err)
+	}
+	return admin.Revoked{Count: n}, nil
+}
+
 // follower reads events for the administration API.
 type follower struct{ app *app }
 

@@ -242,6 +242,7 @@ func (a *app) backend() admin.Backend {
 	b.Log = a.log
 	if a.authority != nil {
 		b.Logins, b.Methods, b.Locks = logins{a}, methodStates{a}, a.authority.Attempts
+		b.Approvals = approvals{a.authority}
 	}
 	if a.bus != nil {
 		b.Events = follower{a}

@@ -17,16 +17,17 @@ import (
 type cli struct {
 	Config string `help:"Configuration file (default: config.hcl, then /etc/sallyport/config.hcl, then built-in defaults)." short:"c" type:"path" placeholder:"FILE"`
 
-	Serve   serveCommand   `cmd:"" help:"Run the server."`
-	Demo    demoCommand    `cmd:"" help:"Run a server with the built-in defaults and an account to try."`
-	Check   checkCommand   `cmd:"" help:"Check the configuration and the plugins, and explain what is wrong."`
-	Account accountCommand `cmd:"" help:"Manage accounts, whether the server runs or not."`
-	Login   loginCommand   `cmd:"" help:"Try a login without FTP, and show what each method says."`
-	Method  methodCommand  `cmd:"" help:"List, stop and start authentication methods."`
-	Plugin  pluginCommand  `cmd:"" help:"Write, build, test and inspect plugins."`
-	Reload  reloadCommand  `cmd:"" help:"Let the running server use its configuration, plugins and certificates as they are now in their files."`
-	Events  eventsCommand  `cmd:"" help:"Read events."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Serve    serveCommand    `cmd:"" help:"Run the server."`
+	Demo     demoCommand     `cmd:"" help:"Run a server with the built-in defaults and an account to try."`
+	Check    checkCommand    `cmd:"" help:"Check the configuration and the plugins, and explain what is wrong."`
+	Account  accountCommand  `cmd:"" help:"Manage accounts, whether the server runs or not."`
+	Login    loginCommand    `cmd:"" help:"Try a login without FTP, and show what each method says."`
+	Method   methodCommand   `cmd:"" help:"List, stop and start authentication methods."`
+	Approval approvalCommand `cmd:"" help:"List and revoke second factors that people answer."`
+	Plugin   pluginCommand   `cmd:"" help:"Write, build, test and inspect plugins."`
+	Reload   reloadCommand   `cmd:"" help:"Let the running server use its configuration, plugins and certificates as they are now in their files."`
+	Events   eventsCommand   `cmd:"" help:"Read events."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
 // streams are what a command reads and writes.
