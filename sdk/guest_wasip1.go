@@ -55,7 +55,13 @@ func hostStartTLS(descriptor int32, server unsafe.Pointer, length uint32) int32
 func exportMarker() {}
 
 //go:wasmexport authenticate
-func exportAuthenticate() int32 { return int32(decide(wasmHost{})) }
+func exportAuthenticate() int32 {
+	if registered == nil {
+		wasmHost{}.Log(Error, "the plugin registered no method: call sdk.Register from init")
+		return int32(Fail)
+	}
+	return int32(decide(registered, NewAttempt(wasmHost{})))
+}
 
 //go:wasmexport describe
 func exportDescribe() { describe(wasmHost{}) }
@@ -113,20 +119,16 @@ func (wasmHost) StartTLS(descriptor int32, server string) error {
 	return CodeError(hostStartTLS(descriptor, start(server), uint32(len(server))))
 }
 
-func decide(host Host) Verdict {
-	if registered == nil {
-		host.Log(Error, "the plugin registered no method: call sdk.Register from init")
-		return Fail
-	}
-	return registered.Authenticate(NewAttempt(host))
-}
-
 func describe(host Host) {
 	describer, ok := registered.(Describer)
 	if !ok {
 		return
 	}
-	for _, f := range describer.Describe().fields() {
+	fields := describer.Describe().fields()
+	if _, checks := registered.(SettingsChecker); checks {
+		fields = append(fields, [2]string{"describe.checks_settings", "true"})
+	}
+	for _, f := range fields {
 		if err := host.Set(f[0], f[1]); err != nil {
 			host.Log(Error, f[0]+": "+err.Error())
 		}

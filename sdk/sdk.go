@@ -18,6 +18,13 @@ type Describer interface {
 	Describe() Description
 }
 
+// SettingsChecker is implemented by a Method that can tell whether its settings are right, beyond their types. The
+// host asks it before the method is used, so that nobody learns it at the first login. It may read settings, and whether
+// the password is granted; everything else is not granted.
+type SettingsChecker interface {
+	CheckSettings(a Attempt) error
+}
+
 // Description is what a plugin says of itself.
 type Description struct {
 	Name     string
@@ -234,6 +241,18 @@ func (a Attempt) Reject(reason string) Verdict {
 		a.host.Log(Warn, "reason "+reason+": "+err.Error())
 	}
 	return Reject
+}
+
+// decide runs what the host asks for: a verdict, or whether the settings are right.
+func decide(m Method, a Attempt) Verdict {
+	checker, checks := m.(SettingsChecker)
+	if !checks || a.text("check") != "settings" {
+		return m.Authenticate(a)
+	}
+	if err := checker.CheckSettings(a); err != nil {
+		return a.Fail(err.Error())
+	}
+	return Unknown
 }
 
 // Fail logs why the method can't decide and returns the verdict Fail.

@@ -19,6 +19,8 @@ type Description struct {
 	// Settings is nil if the plugin does not tell which settings it has.
 	Settings map[string]Setting
 	Needs    Needs
+	// ChecksSettings: run with the field "check" set to "settings", it says UNKNOWN if its settings are right.
+	ChecksSettings bool
 }
 
 // Setting is the description of one setting.
@@ -156,6 +158,14 @@ func (p *Plugin) describe(ctx context.Context, i *instance, g *guest) error {
 	return err
 }
 
+// described are the fields that describe may set, beside those of settings.
+func described() []string {
+	return []string{
+		"describe.name", "describe.version", "describe.checks_settings", "describe.need.password", "describe.need.groups", "describe.need.http", "describe.need.network",
+		"describe.need.password_to", "describe.need.secrets",
+	}
+}
+
 func parseDescription(set map[string]string) (Description, error) {
 	for key, value := range set { // it is shown on terminals
 		if strings.ContainsFunc(key+value, unicode.IsControl) || !utf8.ValidString(key+value) {
@@ -168,9 +178,13 @@ func parseDescription(set map[string]string) (Description, error) {
 		HTTP:     strings.Fields(set["describe.need.http"]), PasswordTo: strings.Fields(set["describe.need.password_to"]),
 		Network: strings.Fields(set["describe.need.network"]), Secrets: strings.Fields(set["describe.need.secrets"]),
 	}}
+	d.ChecksSettings = set["describe.checks_settings"] == "true"
 	for key, value := range set {
 		name, ok := strings.CutPrefix(key, "describe.setting.")
 		if !ok {
+			if !slices.Contains(described(), key) {
+				return Description{}, fmt.Errorf("%.64s: there is no such field; there are describe.setting.NAME and %q", key, described())
+			}
 			continue
 		}
 		setting, err := parseSetting(value)

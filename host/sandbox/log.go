@@ -51,6 +51,9 @@ func (g *guest) log(level slog.Level, line string) {
 	if !g.live() {
 		return
 	}
+	if g.call.Debug && level < slog.LevelInfo {
+		level = slog.LevelInfo // the dialogue, as the plugin sees it
+	}
 	g.logs++
 	within := g.logs <= g.plugin.limits.Logs
 	loud := level >= slog.LevelWarn && strings.TrimSpace(line) != "" && (g.last == "" || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: "))

@@ -343,7 +343,10 @@ func (g *guest) result(verdict int32) (Result, error) {
 	case sdk.Accept, sdk.Reject, sdk.Unknown:
 		return result, nil
 	case sdk.Fail:
-		return Result{}, g.withLastWords(ErrFailed)
+		if g.last != "" {
+			return Result{}, fmt.Errorf("%w: %s", ErrFailed, g.last)
+		}
+		return Result{}, ErrFailed
 	}
 	return Result{}, fmt.Errorf("plugin returned %d, which is no verdict", verdict)
 }

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sallyport-ftps/sallyport/sdk"
@@ -18,6 +20,8 @@ type method struct{}
 var (
 	_ sdk.Method    = method{}
 	_ sdk.Describer = method{}
+
+	_ sdk.SettingsChecker = method{}
 )
 
 // Describe implements sdk.Describer.
@@ -28,6 +32,26 @@ func (method) Describe() sdk.Description {
 		{Name: "permissions", Type: sdk.List, Help: `what guests may do, at most; if not set ["allow-read", "allow-list", "allow-traverse"]`},
 		{Name: "require_email", Type: sdk.Bool, Help: "the password must look like an e-mail address; needs grant { password = true }"},
 	}}
+}
+
+// CheckSettings implements sdk.SettingsChecker.
+func (method) CheckSettings(a sdk.Attempt) error {
+	for _, word := range a.SettingList("permissions") {
+		if !slices.Contains(permissions(), word) {
+			return errors.New("setting permissions: there is no " + strconv.Quote(word) + "; there are " + strings.Join(permissions(), ", "))
+		}
+	}
+	if _, err := a.Password(); err != nil && a.Setting("require_email") == "true" {
+		return errors.New("require_email needs grant { password = true }")
+	}
+	return nil
+}
+
+func permissions() []string {
+	return []string{
+		"allow-full-control", "deny-full-control", "allow-read", "allow-list", "allow-traverse", "allow-create-folder", "allow-write", "allow-rename",
+		"allow-delete-file", "allow-delete-folder", "allow-set-attributes",
+	}
 }
 
 // Authenticate implements sdk.Method.

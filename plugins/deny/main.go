@@ -23,6 +23,8 @@ type method struct{}
 var (
 	_ sdk.Method    = method{}
 	_ sdk.Describer = method{}
+
+	_ sdk.SettingsChecker = method{}
 )
 
 // Describe implements sdk.Describer.
@@ -53,6 +55,21 @@ func (method) Authenticate(a sdk.Attempt) sdk.Verdict {
 		}
 	}
 	return sdk.Unknown
+}
+
+// CheckSettings implements sdk.SettingsChecker.
+func (method) CheckSettings(a sdk.Attempt) error {
+	for _, pattern := range a.SettingList("patterns") {
+		if _, err := path.Match(pattern, strings.Repeat("a", 64)); err != nil {
+			return fmt.Errorf("setting patterns: %q: %w", pattern, err)
+		}
+	}
+	for _, r := range []rule{byNetwork, byTime} {
+		if _, err := r(a); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // names are the user's: a list may have been written for either.

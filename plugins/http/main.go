@@ -21,6 +21,8 @@ type method struct{}
 var (
 	_ sdk.Method    = method{}
 	_ sdk.Describer = method{}
+
+	_ sdk.SettingsChecker = method{}
 )
 
 // Describe implements sdk.Describer.
@@ -42,6 +44,18 @@ type settings struct {
 	Timeout  time.Duration `setting:"timeout"`
 	Username string        `setting:"username"`
 	Password string        `setting:"password"`
+}
+
+// CheckSettings implements sdk.SettingsChecker.
+func (method) CheckSettings(a sdk.Attempt) error {
+	var s settings
+	if err := a.Settings(&s); err != nil {
+		return err
+	}
+	if len(s.URLs) == 0 {
+		return errors.New("setting urls is empty")
+	}
+	return nil
 }
 
 // Authenticate implements sdk.Method. The first URL is always tried first; one that can't be asked, or

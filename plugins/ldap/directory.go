@@ -16,6 +16,7 @@ import (
 // directory is a connection to one server.
 type directory struct {
 	*ldap.Conn
+	attempt  sdk.Attempt
 	settings settings
 	user     string
 }
@@ -31,7 +32,7 @@ func ask(a sdk.Attempt, s settings, server, password string) (sdk.Verdict, error
 			return sdk.Fail, fmt.Errorf("start_tls: %w", err)
 		}
 	}
-	d := directory{ldap.NewConn(conn, false), s, a.User()}
+	d := directory{ldap.NewConn(conn, false), a, s, a.User()}
 	d.SetTimeout(s.Timeout)
 	d.Start()
 	defer func() { _ = d.Close() }()
@@ -116,6 +117,7 @@ func (d directory) search(base string, scope int, filter string) (*ldap.Entry, e
 	}
 	slices.Sort(wanted)
 	result, err := d.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 2, int(s.Timeout.Seconds()), false, filter, slices.Compact(wanted), nil))
+	d.debug("search in %q for %s: %s", base, filter, outcome(result, err))
 	if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) && scope == ldap.ScopeBaseObject {
 		return nil, nil
 	}
@@ -159,10 +161,31 @@ func (d directory) groups(entry *ldap.Entry) (names []string, err error) {
 	return names, nil
 }
 
+// debug is for "debug = true".
+func (d directory) debug(format string, args ...any) {
+	d.attempt.Log(sdk.Debug, fmt.Sprintf(format, args...))
+}
+
+func outcome(result *ldap.SearchResult, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	text := fmt.Sprintf("%d entries", len(result.Entries))
+	for _, entry := range result.Entries {
+		text += ", " + entry.DN
+	}
+	return text
+}
+
 // bindUser tries the password. Neither a reason nor an error: it is right.
 func (d directory) bindUser(name, password string) (reason string, unknown bool, err error) {
 	request := ldap.NewSimpleBindRequest(name, password, []ldap.Control{ldap.NewControlBeheraPasswordPolicy()})
 	result, err := d.SimpleBind(request)
+	if err != nil {
+		d.debug("bind as %q: %v", name, err)
+	} else {
+		d.debug("bind as %q: accepted", name)
+	}
 	var controls []ldap.Control
 	if result != nil {
 		controls = result.Controls
@@ -184,6 +207,7 @@ func (d directory) bindUser(name, password string) (reason string, unknown bool,
 // accept says what the directory knows of the user.
 func (d directory) accept(a sdk.Attempt, entry *ldap.Entry, groups []string) sdk.Verdict {
 	s := d.settings
+	d.debug("groups: %q", groups)
 	if len(s.AllowedGroups) > 0 && !slices.ContainsFunc(s.AllowedGroups, func(allowed string) bool {
 		return slices.ContainsFunc(groups, func(group string) bool { return strings.EqualFold(group, allowed) })
 	}) {

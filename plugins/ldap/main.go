@@ -29,6 +29,8 @@ type method struct{}
 var (
 	_ sdk.Method    = method{}
 	_ sdk.Describer = method{}
+
+	_ sdk.SettingsChecker = method{}
 )
 
 // Describe implements sdk.Describer.
@@ -91,7 +93,7 @@ func readSettings(a sdk.Attempt) (s settings, err error) {
 	}
 	s.attributes = a.SettingMap("attributes")
 	if s.groups, err = sdk.ParseGroupMap(s.GroupMap); err != nil {
-		return s, errors.Join(errors.New("setting group_map"), err)
+		return s, errors.New("setting group_map: " + err.Error())
 	}
 	switch {
 	case len(s.Servers) == 0:
@@ -113,6 +115,12 @@ func readSettings(a sdk.Attempt) (s settings, err error) {
 
 func encrypted(server string) bool {
 	return strings.HasPrefix(server, "ldaps://") || strings.HasPrefix(server, "tls://")
+}
+
+// CheckSettings implements sdk.SettingsChecker.
+func (method) CheckSettings(a sdk.Attempt) error {
+	_, err := readSettings(a)
+	return err
 }
 
 // Authenticate implements sdk.Method. A server that can't be asked is followed by the next one; what a server

@@ -24,6 +24,8 @@ type method struct{}
 var (
 	_ sdk.Method    = method{}
 	_ sdk.Describer = method{}
+
+	_ sdk.SettingsChecker = method{}
 )
 
 // Describe implements sdk.Describer.
@@ -55,15 +57,31 @@ type settings struct {
 // maxPassword is what User-Password can hold (RFC 2865, section 5.2).
 const maxPassword = 128
 
+// CheckSettings implements sdk.SettingsChecker.
+func (method) CheckSettings(a sdk.Attempt) error {
+	_, _, err := readSettings(a)
+	return err
+}
+
+func readSettings(a sdk.Attempt) (s settings, groups sdk.GroupMap, err error) {
+	s = settings{Identifier: "sallyport", Timeout: 3 * time.Second, Tries: 3}
+	if err := a.Settings(&s); err != nil {
+		return s, nil, err
+	}
+	if s.Timeout <= 0 || s.Tries < 1 || s.CodeDigits < 0 {
+		return s, nil, errors.New("timeout and tries must be more than nothing, and code_digits not less")
+	}
+	if groups, err = sdk.ParseGroupMap(s.Groups); err != nil {
+		return s, nil, errors.New("setting group_map: " + err.Error())
+	}
+	return s, groups, nil
+}
+
 // Authenticate implements sdk.Method.
 func (method) Authenticate(a sdk.Attempt) sdk.Verdict {
-	s := settings{Identifier: "sallyport", Timeout: 3 * time.Second, Tries: 3}
-	if err := a.Settings(&s); err != nil {
-		return a.Fail(err.Error())
-	}
-	groups, err := sdk.ParseGroupMap(s.Groups)
+	s, groups, err := readSettings(a)
 	if err != nil {
-		return a.Fail("setting group_map: " + err.Error())
+		return a.Fail(err.Error())
 	}
 	typed, err := a.Password()
 	if err != nil {
@@ -84,6 +102,9 @@ func (method) Authenticate(a sdk.Attempt) sdk.Verdict {
 	c := client{conn: conn, secret: []byte(s.Secret), timeout: s.Timeout, tries: s.Tries}
 
 	answer, err := c.exchange(c.request(a, s.Identifier, password, nil))
+	if err == nil {
+		a.Log(sdk.Debug, "the server answers "+answer.Code.String())
+	}
 	challenged := err == nil && answer.Code == radius.CodeAccessChallenge
 	if challenged {
 		if code == "" {

@@ -19,6 +19,8 @@ type method struct{}
 var (
 	_ sdk.Method    = method{}
 	_ sdk.Describer = method{}
+
+	_ sdk.SettingsChecker = method{}
 )
 
 const (
@@ -86,6 +88,12 @@ func readSettings(a sdk.Attempt) (s settings, err error) {
 		}
 	}
 	return s, nil
+}
+
+// CheckSettings implements sdk.SettingsChecker.
+func (method) CheckSettings(a sdk.Attempt) error {
+	_, err := readSettings(a)
+	return err
 }
 
 // Authenticate implements sdk.Method.

@@ -69,6 +69,12 @@ func (h *Host) Run(m sdk.Method) sdk.Verdict {
 	return m.Authenticate(sdk.NewAttempt(fake{h}))
 }
 
+// CheckSettings asks the method whether its settings are right.
+func (h *Host) CheckSettings(m sdk.SettingsChecker) error {
+	h.Result = map[string]string{}
+	return m.CheckSettings(sdk.NewAttempt(fake{h}))
+}
+
 // fake is the Host as the method sees it.
 type fake struct{ *Host }
 

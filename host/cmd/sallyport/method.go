@@ -66,6 +66,9 @@ func (l loader) load(ctx context.Context, c *config.Config) (_ *methods, err err
 		if err := errors.Join(checkSettings(one, plugin.Description()), checkNeeds(one, plugin.Description(), isFirstFactor(c, one.ID))); err != nil {
 			return nil, err
 		}
+		if err := tryCheck(ctx, one, plugin); err != nil {
+			return nil, err
+		}
 		m.byID[one.ID] = &method{config: one, server: c.Server.Name, plugin: plugin, reach: l.runtime.NewReach(one.Grants, one.Limits), accounts: l.accounts, log: l.log.With("method", one.ID)}
 	}
 	return m, nil
@@ -155,6 +158,21 @@ func (disabled) Authenticate(context.Context, auth.Attempt) auth.Answer { return
 func checkSettings(c config.Authentication, d sandbox.Description) error {
 	if name, err := d.CheckSettings(c.Settings); err != nil {
 		return fmt.Errorf("%s: plugin %s %w", c.Where(name), c.Plugin, err)
+	}
+	return nil
+}
+
+// tryCheck asks a plugin that can tell whether its settings are right, with nothing granted.
+func tryCheck(ctx context.Context, c config.Authentication, plugin *sandbox.Plugin) error {
+	if !plugin.Description().ChecksSettings {
+		return nil
+	}
+	result, err := plugin.Run(ctx, sandbox.Call{Fields: map[string]string{"check": "settings"}, Settings: c.Settings, SeesPassword: c.Password})
+	if err == nil && result.Verdict != sdk.Unknown {
+		err = fmt.Errorf("it says %v of its settings", result.Verdict)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: authentication %q: %s", c.Where("settings"), c.ID, strings.TrimPrefix(err.Error(), sandbox.ErrFailed.Error()+": "))
 	}
 	return nil
 }
