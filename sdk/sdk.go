@@ -159,9 +159,10 @@ func (a Attempt) SettingList(name string) []string {
 	var list []string
 	for i := 0; ; i++ {
 		value, err := a.host.Get("settings:/" + name + "/" + strconv.Itoa(i))
-		if err != nil {
+		if errors.Is(err, ErrAbsent) {
 			return list
 		}
+		mustRead(name, err)
 		list = append(list, value)
 	}
 }
@@ -175,7 +176,11 @@ func (a Attempt) SettingEntry(name, key string) (string, bool) {
 // SettingMap is a whole map of strings.
 func (a Attempt) SettingMap(name string) map[string]string {
 	entries := map[string]string{}
-	rest := strings.TrimPrefix(a.text("settings."+name), "{") // JSON as the host writes it
+	text, err := a.host.Get("settings." + name)
+	if !errors.Is(err, ErrAbsent) {
+		mustRead(name, err)
+	}
+	rest := strings.TrimPrefix(text, "{") // JSON as the host writes it
 	for {
 		rest = strings.TrimLeft(rest, ",:")
 		key, err := strconv.QuotedPrefix(rest)
@@ -190,6 +195,13 @@ func (a Attempt) SettingMap(name string) map[string]string {
 		rest = rest[len(value):]
 		name, _ := strconv.Unquote(key)
 		entries[name], _ = strconv.Unquote(value)
+	}
+}
+
+// mustRead ends the plugin, and so refuses the login: a list of which a part is missing must not be taken for the whole.
+func mustRead(setting string, err error) {
+	if err != nil {
+		panic("settings." + setting + ": " + err.Error())
 	}
 }
 

@@ -54,7 +54,10 @@ type LoginResult struct {
 	User        string        `json:"user,omitempty"`
 	Method      string        `json:"method,omitempty"`
 	Groups      []string      `json:"groups,omitempty"`
+	Account     string        `json:"account,omitempty"` // of the server, that the method lets its users in as
+	Email       string        `json:"email,omitempty"`
 	Home        string        `json:"home,omitempty"`
+	Folders     []string      `json:"virtual_folders,omitempty"`
 	Permissions []string      `json:"permissions,omitempty"`
 	Steps       []Step        `json:"steps"`
 	Took        Milliseconds  `json:"took_ms"`
@@ -92,9 +95,10 @@ type Method struct {
 // The states of a method.
 const (
 	StateRunning  = "running"
-	StateStopped  = "stopped"  // by a command, until the next start of the server
-	StateDisabled = "disabled" // enabled = false in the configuration
-	StateFailing  = "failing"  // its plugin crashed for several sources, and for nobody not
+	StateStopped  = "stopped"   // by a command, until the next start of the server
+	StateUnused   = "not asked" // no service names it
+	StateDisabled = "disabled"  // enabled = false in the configuration
+	StateFailing  = "failing"   // its plugin crashed for several sources, and for nobody not
 )
 
 // Approval is a second factor that a person is asked for, or that is remembered.

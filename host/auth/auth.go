@@ -88,13 +88,14 @@ const (
 
 // Answer is a method's verdict with its reason, and what it knows of the user.
 type Answer struct {
-	Verdict Verdict
-	Reason  events.Reason
-	Detail  string   // for the log and the administrator: never shown to a client
-	Crashed bool     // Failed because the method itself is broken, not what it asks
-	Grant   Grant    // if Accepted
-	Ignored []string // fields that the plugin set and has no grant for
-	Log     []string // what the plugin logged, if the attempt is a trial
+	Verdict    Verdict
+	Reason     events.Reason
+	Detail     string   // for the log and the administrator: never shown to a client
+	WrongGuess bool     // the host's own account has another password, whatever the plugin makes of it
+	Crashed    bool     // Failed because the method itself is broken, not what it asks
+	Grant      Grant    // if Accepted
+	Ignored    []string // fields that the plugin set and has no grant for
+	Log        []string // what the plugin logged, if the attempt is a trial
 }
 
 // Grant is what a login gives: where to, and what may be done there.
@@ -122,6 +123,7 @@ type Outcome struct {
 	Trace    []Trace
 	Took     time.Duration
 
+	wrongGuess bool   // the method that accepts was told by the host that the password is wrong
 	rejected   bool   // some method said no, whatever came after
 	sharedWith string // login id of the equal attempt that was asked
 }
@@ -342,10 +344,10 @@ func (a *Authority) refuse(ctx context.Context, attempt Attempt, out Outcome) {
 // counts says what an outcome does to the budgets of wrong tries: a method that failed counts
 // for nobody, hanging up before the verdict counts as wrong.
 func counts(out Outcome) policy.Outcome {
-	if out.Accepted {
+	if out.Accepted && !out.wrongGuess {
 		return policy.Succeeded
 	}
-	if out.rejected {
+	if out.rejected || out.wrongGuess {
 		return policy.Failed
 	}
 	switch out.Reason {

@@ -66,7 +66,7 @@ func (a *Authority) ask(ctx context.Context, attempt Attempt) Outcome {
 func (a *Authority) askFactors(ctx context.Context, attempt Attempt, first Step, answer Answer, out Outcome) Outcome {
 	out.Grant = answer.Grant
 	out.Grant.Method, out.Grant.User, out.Grant.LoginID = first.ID, attempt.User, attempt.ID
-	out.Accepted, out.Reason, out.Detail = true, "", ""
+	out.Accepted, out.Reason, out.Detail, out.wrongGuess = true, "", "", answer.WrongGuess
 	if len(first.SecondFactors) == 0 {
 		return out
 	}

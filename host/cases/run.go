@@ -226,6 +226,9 @@ func (s *stage) report(result sandbox.Result, err error) Report {
 	}
 	expect := s.c.Expect
 	r.compare("verdict", expect.Verdict, r.Verdict)
+	if got := r.Fields["reason"]; got != "" && !slices.Contains(sdk.Reasons(), got) {
+		r.Problems = append(r.Problems, fmt.Sprintf("reason: %q is none that a plugin can give: it becomes \"rejected\"; there are %q", got, sdk.Reasons()))
+	}
 	if expect.Reason != "" {
 		r.compare("reason", expect.Reason, r.Fields["reason"])
 	}

@@ -62,6 +62,7 @@ func (c *checker) config(raw *rawConfig) *Config {
 	}
 	c.unique("service", len(raw.Services), func(i int) (string, hcl.Range) { return raw.Services[i].Name, raw.Services[i].Range })
 	c.references(raw, config)
+	c.unused(raw, config)
 	if len(raw.Services) == 0 {
 		c.problem(raw.Body.MissingItemRange(), "No service", `at least one block service "ftps" "NAME" { } is needed`)
 	}
@@ -352,6 +353,15 @@ func (c *checker) references(raw *rawConfig, config *Config) {
 			if err := policy.HomeApart(v.Real, PrivateDir(config.Server.DataDir)); err != nil {
 				c.problem(raw.Groups[i].Folders[n].Range, "Virtual folder refused", "%v", err)
 			}
+		}
+	}
+}
+
+// unused warns of methods that nobody asks: a deny list that is forgotten denies nothing.
+func (c *checker) unused(raw *rawConfig, config *Config) {
+	for i := range raw.Authentications {
+		if r := &raw.Authentications[i]; !config.Asks(r.ID) {
+			c.warnings = append(c.warnings, fmt.Sprintf("%s:%d: authentication %q is asked by no service: no list authentications or second_factor names it", r.Range.Filename, r.Range.Start.Line, r.ID))
 		}
 	}
 }

@@ -5,6 +5,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/host/approval"
@@ -128,6 +129,16 @@ func (c *Config) Authentication(id string) (Authentication, bool) {
 		}
 	}
 	return Authentication{}, false
+}
+
+// Asks reports whether some service asks the method, first or as a second factor.
+func (c *Config) Asks(id string) bool {
+	return slices.ContainsFunc(c.Services, func(s Service) bool {
+		return slices.ContainsFunc(s.Authentications, func(first string) bool {
+			a, _ := c.Authentication(first)
+			return first == id || slices.Contains(a.SecondFactor, id)
+		})
+	})
 }
 
 // IDs lists the methods.

@@ -132,7 +132,7 @@ func allowedAt(body hcl.Body, at hcl.Pos) string {
 	return strings.Join(schemas()[block], ", ")
 }
 
-// The functions of the file: env("NAME") and file("path").
+// The functions of the file: env("NAME"), file("path"), lines(text) and pairs(text).
 func evalContext(dir string) *hcl.EvalContext {
 	text := []function.Parameter{{Name: "name", Type: cty.String}}
 	return &hcl.EvalContext{Functions: map[string]function.Function{
@@ -150,7 +150,55 @@ func evalContext(dir string) *hcl.EvalContext {
 			}
 			return cty.StringVal(string(content)), nil
 		}}),
+		"lines": function.New(&function.Spec{Params: text, Type: function.StaticReturnType(cty.List(cty.String)), Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			return listOf(meaningful(args[0].AsString())), nil
+		}}),
+		"pairs": function.New(&function.Spec{Params: text, Type: function.StaticReturnType(cty.Map(cty.String)), Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			return pairs(meaningful(args[0].AsString()))
+		}}),
 	}}
+}
+
+// meaningful are the lines of a text without comments, from # on, and empty ones.
+func meaningful(text string) (lines []string) {
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func listOf(texts []string) cty.Value {
+	if len(texts) == 0 {
+		return cty.ListValEmpty(cty.String)
+	}
+	values := make([]cty.Value, len(texts))
+	for i, text := range texts {
+		values[i] = cty.StringVal(text)
+	}
+	return cty.ListVal(values)
+}
+
+// pairs reads lines such as "user id", "user=id" and "user:id", as secsignid.config has them.
+func pairs(lines []string) (cty.Value, error) {
+	values := map[string]cty.Value{}
+	for _, line := range lines {
+		at := strings.IndexAny(line, "=: \t")
+		if at <= 0 || strings.TrimLeft(line[at:], "=: \t") == "" {
+			return cty.NilVal, fmt.Errorf("%q: a name and a value are expected, with a blank, = or : between", line)
+		}
+		name := line[:at]
+		if _, twice := values[name]; twice {
+			return cty.NilVal, fmt.Errorf("%q is there twice", name)
+		}
+		values[name] = cty.StringVal(strings.TrimLeft(line[at:], "=: \t"))
+	}
+	if len(values) == 0 {
+		return cty.MapValEmpty(cty.String), nil
+	}
+	return cty.MapVal(values), nil
 }
 
 func readBounded(file string) ([]byte, error) {

@@ -63,51 +63,96 @@ var (
 )
 
 // openFiles opens the home folder, and the virtual ones; the home is made if it is not there and may be.
-func openFiles(s *Service, sess *session, grant auth.Grant) (_ *files, err error) {
-	f := &files{service: s, session: sess, access: grant.Access}
-	f.ended.L = &f.mu
-	defer func() {
-		if err != nil {
-			f.closeRoots()
-		}
-	}()
-	if f.root, err = openHome(s, grant); err != nil {
+func openFiles(s *Service, sess *session, grant auth.Grant) (*files, error) {
+	if err := makeHome(grant, s.options.Private); err != nil {
 		return nil, fmt.Errorf("home folder: %w", err)
 	}
-	f.sweep(f.root)
-	for _, v := range grant.Folders {
-		root, err := openApart(v.Real, s.options.Private)
-		if err != nil {
-			return nil, fmt.Errorf("virtual folder %s: %w", v.Path, err)
-		}
-		f.mounts = append(f.mounts, mount{v.Path, root})
-		f.sweep(root)
+	root, mounts, err := openRoots(grant, s.options.Private)
+	if err != nil {
+		return nil, err
+	}
+	f := &files{service: s, session: sess, root: root, mounts: mounts, access: grant.Access}
+	f.ended.L = &f.mu
+	f.sweep(root)
+	for _, m := range mounts {
+		f.sweep(m.root)
 	}
 	return f, nil
 }
 
-func openHome(s *Service, grant auth.Grant) (*os.Root, error) {
-	if err := policy.HomeApart(grant.Home, s.options.Private); err != nil { // before anything is made there
-		return nil, err
+// CheckHome says why a session could not be opened, without making anything.
+func CheckHome(grant auth.Grant, private string) error {
+	if _, err := os.Stat(grant.Home); errors.Is(err, fs.ErrNotExist) && mayMake(grant) {
+		return nil // what is made then has no virtual folder in it
 	}
-	_, err := os.Stat(grant.Home)
-	if !errors.Is(err, fs.ErrNotExist) || grant.CreateHome == nil || !*grant.CreateHome {
-		return openApart(grant.Home, s.options.Private)
+	root, mounts, err := openRoots(grant, private)
+	if err != nil {
+		return err
+	}
+	closeRoots(root, mounts)
+	return nil
+}
+
+// openRoots opens the home and the virtual folders. No two may overlap: a file would have two names, and rules for one.
+func openRoots(grant auth.Grant, private string) (root *os.Root, mounts []mount, err error) {
+	defer func() {
+		if err != nil {
+			closeRoots(root, mounts)
+		}
+	}()
+	if root, err = openApart(grant.Home, private); err != nil {
+		return nil, nil, fmt.Errorf("home folder: %w", err)
+	}
+	open := []*os.Root{root}
+	for _, v := range grant.Folders {
+		one, err := openApart(v.Real, private)
+		if err != nil {
+			return root, mounts, fmt.Errorf("virtual folder %s: %w", v.Path, err)
+		}
+		mounts = append(mounts, mount{v.Path, one})
+		for _, other := range open {
+			if policy.Within(one.Name(), other.Name()) || policy.Within(other.Name(), one.Name()) {
+				return root, mounts, fmt.Errorf("virtual folder %s: %s and %s overlap", v.Path, one.Name(), other.Name())
+			}
+		}
+		open = append(open, one)
+	}
+	return root, mounts, nil
+}
+
+func closeRoots(root *os.Root, mounts []mount) {
+	if root != nil {
+		_ = root.Close()
+	}
+	for _, m := range mounts {
+		_ = m.root.Close()
+	}
+}
+
+func mayMake(grant auth.Grant) bool { return grant.CreateHome != nil && *grant.CreateHome }
+
+// makeHome makes the home folder with the folders in it, if it is not there and may be made.
+func makeHome(grant auth.Grant, private string) error {
+	if err := policy.HomeApart(grant.Home, private); err != nil { // before anything is made there
+		return err
+	}
+	if _, err := os.Stat(grant.Home); !errors.Is(err, fs.ErrNotExist) || !mayMake(grant) {
+		return nil
 	}
 	if err := os.MkdirAll(grant.Home, dirMode); err != nil {
-		return nil, err
+		return err
 	}
-	root, err := openApart(grant.Home, s.options.Private)
+	root, err := openApart(grant.Home, private)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer func() { _ = root.Close() }()
 	for _, name := range grant.Structure {
 		if err := root.MkdirAll(name, dirMode); err != nil {
-			_ = root.Close()
-			return nil, err
+			return err
 		}
 	}
-	return root, nil
+	return nil
 }
 
 // openApart opens a folder that holds and lies in none of our own data, by whatever links.
@@ -154,16 +199,7 @@ func (f *files) close() {
 	for f.open > 0 {
 		f.ended.Wait()
 	}
-	f.closeRoots()
-}
-
-func (f *files) closeRoots() {
-	if f.root != nil {
-		_ = f.root.Close()
-	}
-	for _, m := range f.mounts {
-		_ = m.root.Close()
-	}
+	closeRoots(f.root, f.mounts)
 }
 
 // resolve checks the permissions and finds the place. Every folder on the way must let the client through.
@@ -178,7 +214,7 @@ func (f *files) resolve(name string, needs policy.Permissions) (place, error) {
 		}
 	}
 	p := f.locate(name)
-	if first, _, _ := strings.Cut(p.rel, "/"); first == uploadDir {
+	if slices.Contains(strings.Split(p.rel, "/"), uploadDir) {
 		return place{}, fs.ErrNotExist
 	}
 	return p, nil
@@ -249,7 +285,7 @@ func (f *files) Stat(name string) (os.FileInfo, error) {
 	if parent, _ := f.wildcard(name); err != nil && parent != "" {
 		return f.Stat(parent) // so that the library asks ReadDir
 	}
-	if err == nil && !info.IsDir() && may&(policy.Read|policy.List|policy.Rename) == 0 {
+	if may&(policy.Read|policy.List|policy.Rename) == 0 && (err != nil || !info.IsDir()) {
 		return nil, errDenied
 	}
 	return info, plain(err)
@@ -368,7 +404,7 @@ func (f *files) Rename(from, to string) error {
 	if _, err := fresh.root.Lstat(fresh.rel); err == nil && !f.access.At(fresh.name).Has(policy.DeleteFile) {
 		return errDenied
 	}
-	if err := f.staysHidden(old, fresh.name); err != nil {
+	if err := f.staysAsItIs(old, fresh.name); err != nil {
 		return err
 	}
 	return plain(old.root.Rename(old.rel, fresh.rel))
@@ -376,7 +412,7 @@ func (f *files) Rename(from, to string) error {
 
 // Chmod implements afero.Fs: SITE CHMOD, without the set-id and sticky bits.
 func (f *files) Chmod(name string, mode os.FileMode) error {
-	p, err := f.resolve(name, policy.SetAttributes)
+	p, err := f.resolveChange(name, policy.SetAttributes)
 	if err != nil {
 		return err
 	}
@@ -385,7 +421,7 @@ func (f *files) Chmod(name string, mode os.FileMode) error {
 
 // Chtimes implements afero.Fs: MFMT.
 func (f *files) Chtimes(name string, accessed, modified time.Time) error {
-	p, err := f.resolve(name, policy.SetAttributes)
+	p, err := f.resolveChange(name, policy.SetAttributes)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/sallyport-ftps/sallyport/host/ftps"
@@ -325,6 +326,75 @@ func TestRenamingAFolderRevealsNothing(t *testing.T) {
 	c.cmd(550, "RNTO z")
 	c.cmd(350, "RNFR a/b")
 	c.cmd(550, "RNTO a/c")
+}
+
+// Rules can't be got round by renaming: neither what is in a folder, nor what may be done elsewhere, changes hands.
+func TestRenamingGivesNothing(t *testing.T) {
+	f := newFixture(t)
+	full := f.login()
+	for _, folder := range []string{"contracts", "drop", "plain", "hidden"} {
+		full.cmd(257, "MKD %s", folder)
+	}
+	for _, name := range []string{"contracts/a", "plain/b", "drop/c", "hidden/d"} {
+		full.store("STOR "+name, "content")
+	}
+	if err := os.Symlink("../contracts", filepath.Join(f.home, "plain", "link")); err != nil {
+		t.Fatal(err)
+	}
+	rules, err := policy.ParseRules("/contracts/*\tallow-read allow-list allow-traverse\n/plain/*\tallow-read allow-list allow-traverse allow-rename\n/hidden*\tallow-rename allow-traverse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.authority.access = policy.FullAccess().Narrow(policy.Layer{General: policy.FullControl, Rules: rules})
+	c := f.login()
+	for _, pair := range [][2]string{
+		{"contracts", "z"},       // what is in it could be deleted then
+		{"plain/b", "drop/b"},    // so could this
+		{"drop/c", "plain/c"},    // and this could be put where nothing may be written
+		{"hidden", "shown"},      // a folder that may not be listed
+		{"plain/link", "link"},   // a link leads elsewhere from elsewhere
+		{"plain/b", "plain/new"}, // nothing may be made there
+	} {
+		if got := code(c, "RNFR "+pair[0]); got != 350 && got != 550 {
+			t.Errorf("RNFR %s: %d", pair[0], got)
+		} else if got == 350 {
+			c.cmd(550, "RNTO %s", pair[1])
+		}
+	}
+	c.cmd(350, "RNFR drop/c")
+	c.cmd(250, "RNTO drop/e")
+}
+
+// What waits for somebody at the other end does not hold a session up, and roots keep their modes.
+func TestOddFilesAndRoots(t *testing.T) {
+	f := newFixture(t)
+	shared := t.TempDir()
+	f.authority.folders = []policy.VirtualFolder{{Path: "/shared", Real: shared}}
+	c := f.login()
+	if err := syscall.Mkfifo(filepath.Join(f.home, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(f.home, "deep", ".sallyport-uploads"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{
+		"RETR pipe", "APPE pipe", "SITE CHMOD 777 /", "SITE CHMOD 777 /shared", "MFMT 20200101000000 /shared", "CWD /deep/.sallyport-uploads", "MKD /shared/.sallyport-uploads",
+	} {
+		if got := code(c, command); got != 550 {
+			t.Errorf("%s: %d", command, got)
+		}
+	}
+	f.authority.folders = []policy.VirtualFolder{{Path: "/all", Real: filepath.Dir(shared)}, {Path: "/shared", Real: shared}}
+	other := f.secure()
+	other.cmd(331, "USER alice")
+	other.cmd(530, "PASS x") // the folders overlap
+	f.authority.folders, f.authority.access = nil, policy.Access{{General: policy.Write}}
+	writer := f.login()
+	for _, name := range []string{"pipe", "absent"} {
+		if got := writer.cmd(550, "SIZE %s", name); strings.Contains(got, "no such") {
+			t.Errorf("who may only write learns that %s is not there: %s", name, got)
+		}
+	}
 }
 
 // Virtual folders are in the home as far as a client sees, with the same jail, permissions and uploads.

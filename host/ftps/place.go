@@ -101,10 +101,26 @@ func (p place) list() ([]os.FileInfo, error) {
 // maxMoved is how many files a folder may hold that is renamed where rules by path count.
 const maxMoved = 10_000
 
-// staysHidden refuses to rename what can't be read to where it could be, alone or within a folder.
-func (f *files) staysHidden(old place, fresh string) error {
+// staysAsItIs refuses to rename where rules by path count, if anything could be done under the new name, with the file or
+// with one in the folder, that could not under the old one: rules would only be names to be changed. And what is moved to a
+// place must be allowed to be made there.
+func (f *files) staysAsItIs(old place, fresh string) error {
 	if !f.access.HasRules() {
 		return nil
+	}
+	info, err := old.root.Lstat(old.rel)
+	if err != nil {
+		return plain(err)
+	}
+	if info.Mode()&fs.ModeSymlink != 0 { // where it leads to may depend on where it is
+		return errDenied
+	}
+	needs := policy.Write
+	if info.IsDir() {
+		needs = policy.CreateFolder
+	}
+	if !f.access.At(fresh).Has(needs) {
+		return errDenied
 	}
 	count := 0
 	return fs.WalkDir(old.root.FS(), old.rel, func(name string, _ fs.DirEntry, err error) error {
@@ -115,7 +131,7 @@ func (f *files) staysHidden(old place, fresh string) error {
 			return fmt.Errorf("it holds more than %d files, and there are rules for some paths: rename in parts", maxMoved)
 		}
 		below := relative("/"+name, "/"+old.rel)
-		if f.access.At(path.Join(fresh, below)).Has(policy.Read) && !f.access.At(path.Join(old.name, below)).Has(policy.Read) {
+		if f.access.At(path.Join(fresh, below))&^f.access.At(path.Join(old.name, below)) != 0 {
 			return errDenied
 		}
 		return nil

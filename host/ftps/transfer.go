@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
 
@@ -83,7 +84,7 @@ func (f *files) download(name string, offset int64) (ftpserver.FileTransfer, err
 	if err != nil {
 		return nil, err
 	}
-	file, err := p.root.Open(p.rel)
+	file, err := p.root.OpenFile(p.rel, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would wait for who writes to it
 	if err != nil {
 		return nil, plain(err)
 	}
@@ -128,7 +129,7 @@ func (f *files) uploadAside(p place, replaced fs.FileInfo) (ftpserver.FileTransf
 // uploadInPlace is for APPE and for a restart, where the client asks for what is there to be
 // changed, and for atomic_upload = false.
 func (f *files) uploadInPlace(p place, flags int, offset int64) (ftpserver.FileTransfer, error) {
-	file, err := p.root.OpenFile(p.rel, flags, fileMode)
+	file, err := p.root.OpenFile(p.rel, flags|syscall.O_NONBLOCK, fileMode)
 	if err != nil {
 		return nil, plain(err)
 	}

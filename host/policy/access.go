@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode"
@@ -26,6 +27,7 @@ type PathRule struct {
 	Expression  string
 	Permissions Permissions
 	matches     *regexp.Regexp
+	weight      int
 }
 
 // maxExpression bounds an expression, and maxRules how many a layer has.
@@ -45,11 +47,37 @@ func NewPathRule(expression string, permissions Permissions) (PathRule, error) {
 	if err != nil {
 		return PathRule{}, fmt.Errorf("path expression %q: %w", expression, err)
 	}
-	matches, err := regexp.Compile(pattern) // linear in the path's length
+	parsed, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
 		return PathRule{}, fmt.Errorf("path expression %q: %w", expression, err)
 	}
-	return PathRule{expression, permissions, matches}, nil
+	size := weight(parsed)
+	if size > maxWeight {
+		return PathRule{}, fmt.Errorf("path expression %q is too large: it repeats too much", expression)
+	}
+	matches, err := regexp.Compile(pattern)
+	if err != nil {
+		return PathRule{}, fmt.Errorf("path expression %q: %w", expression, err)
+	}
+	return PathRule{expression, permissions, matches, size}, nil
+}
+
+// maxWeight bounds the memory of an expression, and the time that a path costs, and maxWeights that of a layer.
+const (
+	maxWeight  = 2000
+	maxWeights = 20_000
+)
+
+// weight is about how many instructions an expression becomes: counted repetitions are written out.
+func weight(re *syntax.Regexp) int {
+	total := 1 + len(re.Rune)
+	for _, inner := range re.Sub {
+		total = min(total+weight(inner), 1<<20)
+	}
+	if re.Op == syntax.OpRepeat {
+		total = min(total*max(1, re.Min, re.Max), 1<<20)
+	}
+	return total
 }
 
 func regularExpression(expression string) (string, error) {
@@ -58,7 +86,7 @@ func regularExpression(expression string) (string, error) {
 		if !ended {
 			return "", errors.New("m/ must end with /")
 		}
-		return inner, nil
+		return "(?s)" + inner, nil
 	}
 	if !strings.HasPrefix(expression, "/") && !strings.HasPrefix(expression, "*") {
 		return "", errors.New("it can match no path: begin it with / or *")
@@ -165,6 +193,7 @@ func (p Permissions) denyOrWords() []string {
 // ParseRules reads rules as a plugin writes them: one a line, an expression and words, with a tab after
 // the expression and blanks or commas between the words.
 func ParseRules(text string) (rules []PathRule, err error) {
+	total := 0
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
 		if line == "" {
@@ -182,8 +211,9 @@ func ParseRules(text string) (rules []PathRule, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if rules = append(rules, rule); len(rules) > maxRules {
-			return nil, fmt.Errorf("more than %d rules", maxRules)
+		total += rule.weight
+		if rules = append(rules, rule); len(rules) > maxRules || total > maxWeights {
+			return nil, fmt.Errorf("more than %d rules, or they are too large together", maxRules)
 		}
 	}
 	return rules, nil

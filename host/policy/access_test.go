@@ -58,15 +58,18 @@ func TestLayersOnlyNarrow(t *testing.T) {
 
 func TestWrongRules(t *testing.T) {
 	for text, want := range map[string]string{
-		"/in/*":                                  "a tab",
-		"/in/*\tallow-everything":                "allow-full-control",
-		"in/*\tallow-read":                       "begin it with /",
-		"m/abc\tallow-read":                      "must end with /",
-		"m/(/\tallow-read":                       "missing closing )",
-		"/[a\tallow-read":                        "[ without ]",
-		"/\x01\tallow-read":                      "control character",
-		"\tallow-read":                           "1 to 512 characters",
-		strings.Repeat("/a\tallow-read\n", 1001): "more than 1000",
+		"/in/*":                                          "a tab",
+		"/in/*\tallow-everything":                        "allow-full-control",
+		"in/*\tallow-read":                               "begin it with /",
+		"m/abc\tallow-read":                              "must end with /",
+		"m/(/\tallow-read":                               "missing closing )",
+		"/[a\tallow-read":                                "[ without ]",
+		"m/(aaaaaaaaaa){1000}/\tallow-read":              "too large",
+		"m/((a{100}){100}){10}/\tallow-read":             "expression",
+		strings.Repeat("m/(aa){400}/\tallow-read\n", 20): "too large together",
+		"/\x01\tallow-read":                              "control character",
+		"\tallow-read":                                   "1 to 512 characters",
+		strings.Repeat("/a\tallow-read\n", 1001):         "more than 1000",
 	} {
 		if _, err := ParseRules(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: got %v, want %q", text, err, want)

@@ -54,6 +54,9 @@ func (d Description) CheckSettings(settings map[string]any) (name string, err er
 		if !ok {
 			return name, fmt.Errorf("has no setting %q; it has %q", name, names)
 		}
+		if n := longest(settings[name]); n > sdk.MaxField {
+			return name, fmt.Errorf("can't get the setting %q: a text in it has %d bytes, at most %d can be passed; lines(file(...)) makes a list of a long file", name, n, sdk.MaxField)
+		}
 		if !fits(settings[name], setting.Type) {
 			return name, fmt.Errorf("wants a %s for the setting %q", setting.Type, name)
 		}
@@ -67,6 +70,14 @@ func (d Description) CheckSettings(settings map[string]any) (name string, err er
 		}
 	}
 	return "", nil
+}
+
+// longest is the length of the longest text in a setting.
+func longest(value any) (n int) {
+	for _, text := range texts(value) {
+		n = max(n, len(text))
+	}
+	return n
 }
 
 func helpOf(s Setting) string {

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"crypto/cipher"
+	"encoding/base64"
 	"log/slog"
 	"strings"
 	"time"
@@ -188,9 +189,7 @@ func (g *guest) wait(call waitingCall, work func(ctx context.Context) *said) (s 
 
 // waitHolding is wait of a run that is not suspended any more. It may not do so more often than others.
 func (g *guest) waitHolding(call waitingCall, work func(ctx context.Context) *said) (s *said) {
-	if g.stats.Runs++; g.stats.Runs > g.plugin.limits.Runs {
-		g.fail(overLimit("runs", g.stats.Runs, g.plugin.limits.Runs))
-	}
+	g.countOutside()
 	g.clock.outside(g.ctx, func() {
 		if call == callHTTP {
 			if err := g.call.Reach.enter(g.ctx); err != nil {
@@ -202,6 +201,13 @@ func (g *guest) waitHolding(call waitingCall, work func(ctx context.Context) *sa
 		s = work(g.ctx)
 	})
 	return s
+}
+
+// countOutside bounds what a run with sockets does outside, which its own time does not.
+func (g *guest) countOutside() {
+	if g.stats.Runs++; g.stats.Runs > g.plugin.limits.Runs {
+		g.fail(overLimit("runs", g.stats.Runs, g.plugin.limits.Runs))
+	}
 }
 
 // mayWithdraw reports whether an attempt that was given up may make this call. A guest has two HTTP requests
@@ -360,6 +366,9 @@ func (g *guest) exchange() (*said, int32) {
 		}
 		g.refused[g.requests] = err.code
 		return nil, err.code
+	}
+	if request.basic { // as it stands in the header
+		g.secrets = append(g.secrets, base64.StdEncoding.EncodeToString([]byte(request.username+":"+request.password)))
 	}
 	g.debug("http: %s %s", request.method, g.set[requestPrefix+"url"])
 	s := g.wait(callHTTP, g.doHTTP(request))

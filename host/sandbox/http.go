@@ -28,6 +28,9 @@ func isRequestField(name string) bool {
 	case "method", "url", "withdraw", "timeout": // by value only: a reference may go where the URL says
 		return true
 	}
+	if strings.HasPrefix(name, "value:/") {
+		return !strings.HasSuffix(name, "@")
+	}
 	name = strings.TrimSuffix(name, "@")
 	switch name {
 	case "body", "basic.username", "basic.password":
@@ -38,7 +41,7 @@ func isRequestField(name string) bool {
 			return rest != ""
 		}
 	}
-	return strings.HasPrefix(name, "json:/") || strings.HasPrefix(name, "value:/")
+	return strings.HasPrefix(name, "json:/")
 }
 
 // requestError is what is wrong with a request or its answer: the code for the guest, the text for the log.

@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"html"
 	"log/slog"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,12 +122,37 @@ func (a *attempt) debugResponse(r *response) {
 
 // forms are the ways in which a secret is written: as it is, escaped in logs, JSON and URLs, and encoded.
 func forms(s string) []string {
-	quoted := strconv.Quote(s)
+	inner := func(quoted string) string { return quoted[1 : len(quoted)-1] }
 	inJSON, _ := json.Marshal(s) // a string
-	return []string{
-		s, quoted[1 : len(quoted)-1], string(inJSON[1 : len(inJSON)-1]), url.QueryEscape(s), url.PathEscape(s),
-		base64.StdEncoding.EncodeToString([]byte(s)), base64.URLEncoding.EncodeToString([]byte(s)), hex.EncodeToString([]byte(s)),
+	ascii := inner(strconv.QuoteToASCII(s))
+	percent := url.QueryEscape(s)
+	all := []string{
+		s, inner(strconv.Quote(s)), inner(string(inJSON)), ascii, html.EscapeString(s), percent, url.PathEscape(s), strings.ReplaceAll(percent, "+", "%20"),
+		base64.RawStdEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s)), hex.EncodeToString([]byte(s)),
 	}
+	for _, form := range all[2:4] { // as some languages write JSON
+		all = append(all, strings.ReplaceAll(form, "/", `\/`))
+	}
+	for _, form := range all[5:8] {
+		all = append(all, lowerEscapes(form))
+	}
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+	return slices.Compact(all)
+}
+
+// lowerEscapes writes %C3 as %c3.
+func lowerEscapes(text string) string {
+	return regexp.MustCompile(`%[0-9A-F]{2}`).ReplaceAllStringFunc(text, strings.ToLower)
+}
+
+// HoldsSecret reports whether a text that a plugin made holds a secret of the call, in whatever form.
+func (p *Plugin) HoldsSecret(call Call, text string) bool {
+	for _, s := range p.secrets(call) {
+		if len(s) >= shortSecret && slices.ContainsFunc(forms(s), func(form string) bool { return strings.Contains(text, form) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // shortSecret is a length below which masking would tell more than it hides.

@@ -466,3 +466,17 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// A setting that can't be passed whole is refused: a deny list of which a part is missing lets somebody in.
+func TestSettingTooLong(t *testing.T) {
+	d := sandbox.Description{Settings: map[string]sandbox.Setting{"list": {Type: sdk.String}, "names": {Type: sdk.List}}}
+	long := strings.Repeat("x", sdk.MaxField+1)
+	for name, value := range map[string]any{"list": long, "names": []any{"a", long}} {
+		if got, err := d.CheckSettings(map[string]any{name: value}); got != name || err == nil || !strings.Contains(err.Error(), "lines(file(...))") {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+	}
+	if _, err := d.CheckSettings(map[string]any{"names": slices.Repeat([]any{"a name"}, 100_000)}); err != nil {
+		t.Errorf("a long list of short texts: %v", err)
+	}
+}

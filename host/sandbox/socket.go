@@ -90,6 +90,7 @@ func (g *guest) hold() int32 {
 }
 
 func (g *guest) open(target endpoint.Endpoint) int32 {
+	g.countOutside()
 	var conn net.Conn
 	var err error
 	g.clock.outside(g.ctx, func() { conn, err = g.call.Reach.dial(g.ctx, target) })
@@ -126,6 +127,7 @@ func (g *guest) importStartTLS(descriptor int32, name span) int32 {
 		g.log(slog.LevelWarn, "start_tls: the connection is to "+s.endpoint.Host+", not to "+server)
 		return sdk.CodeNotGranted
 	}
+	g.countOutside()
 	var err error
 	g.clock.outside(g.ctx, func() { err = s.startTLS(g.ctx, g.call.Reach.tlsConfig(server)) })
 	if err != nil {

@@ -78,6 +78,24 @@ case "an allowed network, as IPv6 writes it" {
   expect { verdict = "unknown" }
 }
 
+case "a network as IPv6 writes it" {
+  settings = { networks = ["::ffff:203.0.113.0/120"] }
+  fields   = { "client.ip" = "203.0.113.7" }
+  expect { verdict = "rejected" }
+}
+
+case "an address with a zone" {
+  settings = { networks = ["fe80::/10"] }
+  fields   = { "client.ip" = "fe80::1%lo" }
+  expect { verdict = "rejected" }
+}
+
+case "a pattern with a backslash" {
+  user     = "corp\\bob"
+  settings = { patterns = ["corp\\*"] }
+  expect { verdict = "rejected" }
+}
+
 case "no network" {
   settings = { networks = ["203.0.113"] }
   fields   = { "client.ip" = "192.0.2.1" }

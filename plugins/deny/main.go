@@ -64,6 +64,11 @@ func (method) CheckSettings(a sdk.Attempt) error {
 			return fmt.Errorf("setting patterns: %q: %w", pattern, err)
 		}
 	}
+	for _, list := range []string{"usernames", "patterns", "networks", "allowed_networks", "hours"} {
+		if text, err := a.Get("settings." + list); err == nil && len(a.SettingList(list)) == 0 {
+			return fmt.Errorf("setting %s = %s denies nobody: leave it out", list, text)
+		}
+	}
 	for _, r := range []rule{byNetwork, byTime} {
 		if _, err := r(a); err != nil {
 			return err
@@ -76,7 +81,11 @@ func (method) CheckSettings(a sdk.Attempt) error {
 func names(a sdk.Attempt) []string { return []string{a.User(), a.Typed()} }
 
 func byName(a sdk.Attempt) (string, error) {
-	listed := append(a.SettingList("usernames"), strings.Split(a.Setting("list"), "\n")...)
+	text, err := a.Get("settings.list")
+	if err != nil && !errors.Is(err, sdk.ErrAbsent) {
+		return "", fmt.Errorf("setting list: %w", err)
+	}
+	listed := append(a.SettingList("usernames"), strings.Split(text, "\n")...)
 	for _, line := range listed {
 		name, _, _ := strings.Cut(line, "#")
 		name = strings.TrimSpace(name)
@@ -89,10 +98,13 @@ func byName(a sdk.Attempt) (string, error) {
 	return "", nil
 }
 
+// plain takes away what package path means by a slash and a backslash: in a name they are letters.
+var plain = strings.NewReplacer("/", "\x01", `\`, "\x02")
+
 func byPattern(a sdk.Attempt) (string, error) {
 	for _, pattern := range a.SettingList("patterns") {
 		for _, user := range names(a) {
-			matches, err := path.Match(strings.ToLower(pattern), strings.ReplaceAll(strings.ToLower(user), "/", "_"))
+			matches, err := path.Match(plain.Replace(strings.ToLower(pattern)), plain.Replace(strings.ToLower(user)))
 			if err != nil {
 				return "", fmt.Errorf("setting patterns: %q: %w", pattern, err)
 			}
@@ -130,6 +142,9 @@ func networks(a sdk.Attempt, setting string) (all []netip.Prefix, err error) {
 		if ip, single := netip.ParseAddr(text); single == nil {
 			prefix, err = ip.Unmap().Prefix(ip.Unmap().BitLen())
 		}
+		if prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
+			prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("setting %s: %q is neither an address nor a network such as 192.0.2.0/24", setting, text)
 		}
@@ -140,7 +155,7 @@ func networks(a sdk.Attempt, setting string) (all []netip.Prefix, err error) {
 
 func contains(all []netip.Prefix, ip netip.Addr) bool {
 	for _, prefix := range all {
-		if prefix.Contains(ip.Unmap()) {
+		if prefix.Contains(ip.Unmap().WithZone("")) {
 			return true
 		}
 	}

@@ -388,3 +388,17 @@ case "a name that is no folder" {
     verdict = "failed"
   }
 }
+
+case "our own password is refused" {
+  user     = "kevin"
+  password = "a password"
+  settings = { urls = ["https://auth.example/check"], username = "me", password = "old" }
+  answer {
+    status = 401
+    header = { WWW-Authenticate = "Basic" }
+  }
+  expect {
+    verdict = "failed"
+    error   = "refuses our own"
+  }
+}

@@ -78,7 +78,7 @@ func (method) Authenticate(a sdk.Attempt) sdk.Verdict {
 		case response.Status >= 500:
 			a.Log(sdk.Warn, url+" answers "+strconv.Itoa(response.Status))
 		default:
-			return decide(a, url, response)
+			return decide(a, s, url, response)
 		}
 	}
 	return a.Fail("no URL could be asked")
@@ -115,13 +115,16 @@ func request(a sdk.Attempt, s settings, url string) sdk.Request {
 	}
 }
 
-func decide(a sdk.Attempt, url string, r sdk.Response) sdk.Verdict {
+func decide(a sdk.Attempt, s settings, url string, r sdk.Response) sdk.Verdict {
 	switch r.Status {
 	case 204:
 		return sdk.Accept
 	case 200:
 		return accept(a, url, r)
 	case 401:
+		if s.Username != "" && r.Header("WWW-Authenticate") != "" { // it does not know us
+			return a.Fail(url + " refuses our own username and password")
+		}
 		return sdk.Unknown
 	case 403:
 		if message, ok := r.JSON("/message"); ok {

@@ -54,6 +54,8 @@ func (d directory) authenticate(a sdk.Attempt, password string) (sdk.Verdict, er
 		}
 		if name == "" {
 			name = entry.DN
+		} else if !sameEntry(name, entry.DN) {
+			return sdk.Fail, ldap.NewError(ldap.LDAPResultOther, fmt.Errorf("bind_dn_template makes %q, and the search finds %q: they must be one entry", name, entry.DN))
 		}
 	}
 	if reason, unknown, err := d.bindUser(name, password); err != nil || unknown {
@@ -70,6 +72,16 @@ func (d directory) authenticate(a sdk.Attempt, password string) (sdk.Verdict, er
 		}
 	}
 	return d.accept(a, entry, groups), nil
+}
+
+// sameEntry compares two names. One that is no DN, such as a user principal name, may be of any entry.
+func sameEntry(template, found string) bool {
+	a, err := ldap.ParseDN(template)
+	if err != nil {
+		return true
+	}
+	b, err := ldap.ParseDN(found)
+	return err == nil && a.EqualFold(b)
 }
 
 // lookUp finds the user with the service account. No entry: nobody of that name.

@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/auth"
 	"github.com/sallyport-ftps/sallyport/host/bus"
 	"github.com/sallyport-ftps/sallyport/host/config"
+	"github.com/sallyport-ftps/sallyport/host/ftps"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
@@ -25,12 +26,17 @@ func (l logins) TryLogin(ctx context.Context, user string, password secret.Text,
 	}
 	out := l.app.authority.Login(ctx, auth.Attempt{
 		Service: s.Name, Chain: l.app.chain(s.Name), Typed: user, Password: password, Timeout: s.LoginTimeout, Trial: true,
+		Prepare: func(grant auth.Grant) error { return ftps.CheckHome(grant, l.app.data.private) },
 	})
 	result := admin.LoginResult{
 		Accepted: out.Accepted, Reason: out.Reason, Detail: out.Detail, Service: s.Name, User: out.Grant.User, Method: out.Grant.Method,
 		Steps: []admin.Step{}, Took: admin.InMilliseconds(out.Took),
 	}
 	if out.Accepted {
+		result.Account, result.Email = out.Grant.Account, out.Grant.Email
+		for _, v := range out.Grant.Folders {
+			result.Folders = append(result.Folders, v.Path+" = "+v.Real)
+		}
 		result.Groups, result.Home, result.Permissions = out.Grant.Groups, out.Grant.Home, out.Grant.Access.Words()
 	}
 	for _, t := range out.Trace {
@@ -87,6 +93,8 @@ func (m methodStates) state(c config.Authentication) admin.Method {
 	switch {
 	case !c.Enabled:
 		one.State = admin.StateDisabled
+	case !m.app.config().Asks(c.ID):
+		one.State = admin.StateUnused
 	case m.app.authority.Stopped(c.ID):
 		one.State = admin.StateStopped
 	case m.app.authority.Failing(c.ID):

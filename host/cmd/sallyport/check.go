@@ -31,7 +31,7 @@ func (cmd checkCommand) Run(ctx context.Context, c *cli, s streams) error {
 	if err != nil {
 		return err
 	}
-	for _, warning := range conf.Warnings {
+	for _, warning := range append(conf.Warnings, missingFolders(conf)...) {
 		fmt.Fprintln(s.err, "warning:", warning)
 	}
 	result := struct {

@@ -47,7 +47,7 @@ func explain(w io.Writer, r admin.LoginResult, running bool) {
 		}
 		detail := step.Detail
 		if len(step.Ignored) > 0 {
-			detail += "ignored without a grant: " + strings.Join(step.Ignored, ", ")
+			detail += "no grant covers: " + strings.Join(step.Ignored, ", ")
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f ms\t%s\n", name, step.Verdict, orDash(string(step.Reason)), float64(step.Took), detail)
 		for _, line := range step.Log {
@@ -57,6 +57,11 @@ func explain(w io.Writer, r admin.LoginResult, running bool) {
 	if r.Accepted {
 		fmt.Fprintf(w, "\naccepted by %s on service %s in %.1f ms\nuser\t%s\ngroups\t%s\nhome\t%s\npermissions\t%s\n", r.Method, r.Service, float64(r.Took),
 			r.User, strings.Join(r.Groups, ", "), r.Home, strings.Join(r.Permissions, ", "))
+		for _, more := range [][2]string{{"account", r.Account}, {"e-mail", r.Email}, {"folders", strings.Join(r.Folders, ", ")}} {
+			if more[1] != "" {
+				fmt.Fprintf(w, "%s\t%s\n", more[0], more[1])
+			}
+		}
 	} else {
 		fmt.Fprintf(w, "\nrefused on service %s: %s\n", r.Service, r.Reason)
 		if r.Detail != "" {

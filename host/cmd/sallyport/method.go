@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -310,7 +311,9 @@ func (m *method) ask(ctx context.Context, call sandbox.Call, check *accountCheck
 	}
 	switch result.Verdict {
 	case sdk.Accept:
-		return m.accepted(ctx, result, check)
+		answer := m.accepted(ctx, call, result, check)
+		answer.WrongGuess = check.wrong
+		return answer
 	case sdk.Reject:
 		return auth.Answer{Verdict: auth.Rejected, Reason: events.Reason(result.Fields["reason"])}
 	case sdk.Unknown:
@@ -371,6 +374,7 @@ type accountCheck struct {
 	accounts *account.Accounts
 	attempt  auth.Attempt
 	right    *account.Account
+	wrong    bool
 	err      error
 }
 
@@ -387,6 +391,7 @@ func (c *accountCheck) verify(ctx context.Context, _ string) (sandbox.Verified, 
 	case !check.Enrolled:
 		return sandbox.Verified{Code: sdk.VerifyNotEnrolled, Reason: string(check.Reason)}, nil
 	case !check.Right:
+		c.wrong = true
 		return sandbox.Verified{Code: sdk.VerifyWrong, Reason: string(check.Reason)}, nil
 	}
 	c.right = &check.Account
@@ -419,11 +424,14 @@ func detail(check, run error) string {
 
 // accepted makes the grant: of the host's own account if its password was verified or the plugin may
 // log its users in as it, else of what the plugin set, as far as the administrator granted that.
-func (m *method) accepted(ctx context.Context, result sandbox.Result, check *accountCheck) auth.Answer {
+func (m *method) accepted(ctx context.Context, call sandbox.Call, result sandbox.Result, check *accountCheck) auth.Answer {
 	if result.Verified && check.right != nil {
 		return auth.Answer{Verdict: auth.Accepted, Grant: ofAccount(*check.right)}
 	}
 	fields := said(result.Fields)
+	if name := fields.holding(m.plugin, call); name != "" { // it would come to logs and events
+		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "the plugin puts a secret into " + name}
+	}
 	layer, err := fields.layer()
 	if err != nil {
 		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: err.Error()}
@@ -431,37 +439,70 @@ func (m *method) accepted(ctx context.Context, result sandbox.Result, check *acc
 	if name := fields["account.name"]; slices.Contains(m.config.Accounts, name) {
 		return m.mapped(ctx, name, layer)
 	}
-	answer := auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{
-		Email: fields["account.email"], Attributes: fields.attributes(), CreateHome: fields.createHome(), Access: policy.Access{layer},
-	}}
-	ignore := func(field string) { answer.Ignored = append(answer.Ignored, field) }
+	answer := auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{Email: fields["account.email"], Attributes: fields.attributes(), Access: policy.Access{layer}}}
+	ignore := func(field string) {
+		answer.Ignored = append(answer.Ignored, field)
+		m.log.Warn("the plugin said a field that no grant covers", "field", field)
+	}
 	if fields["account.name"] != "" {
 		ignore("account.name")
 	}
-	answer.Grant.Groups = m.groups(fields["account.groups"])
-	if len(answer.Grant.Groups) == 0 && fields["account.groups"] != "" {
-		ignore("account.groups")
+	if answer.Grant.Groups = m.groups(fields["account.groups"]); len(answer.Grant.Groups) == 0 {
+		return m.withoutGroup(fields)
 	}
-	if home := fields["account.home"]; below(home, m.config.HomeUnder) {
-		answer.Grant.Home = home
-	} else if home != "" {
-		ignore("account.home")
-	}
-	if answer.Grant.Structure, err = policy.ParseStructure(fields["account.structure"]); err != nil {
-		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "account.structure: " + err.Error()}
-	}
-	folders, err := policy.ParseVirtualFolders(fields["account.folders"])
-	if err != nil {
-		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "account.folders: " + err.Error()}
-	}
-	for _, v := range folders {
-		if below(v.Real, m.config.HomeUnder) {
-			answer.Grant.Folders = append(answer.Grant.Folders, v)
-		} else if !slices.Contains(answer.Ignored, "account.folders") {
-			ignore("account.folders")
-		}
+	if err := m.place(fields, &answer.Grant, ignore); err != nil {
+		return auth.Answer{Verdict: auth.Failed, Reason: events.HomeUnavailable, Detail: err.Error()}
 	}
 	return answer
+}
+
+// withoutGroup refuses a user whom no granted group says where to go.
+func (m *method) withoutGroup(fields said) auth.Answer {
+	answer := auth.Answer{Verdict: auth.Rejected, Reason: events.GroupNotAllowed}
+	switch name, groups := fields["account.name"], fields["account.groups"]; {
+	case name != "":
+		answer.Detail = fmt.Sprintf("the plugin lets the user in as the account %q; grant { accounts } has %q", name, m.config.Accounts)
+	case groups != "":
+		answer.Detail = fmt.Sprintf("the plugin puts the user into %q; grant { groups } has %q", groups, m.config.Groups)
+	default:
+		answer.Detail = "the user has no account here, and grant { groups = [...] } of the method says no group for its users"
+	}
+	return answer
+}
+
+// place takes the home and the virtual folders that the plugin said. Where the administrator said below which folder they
+// may be, one outside of it is an error: in the group's home somebody else of this name may be.
+func (m *method) place(fields said, grant *auth.Grant, ignore func(field string)) (err error) {
+	folders, err := policy.ParseVirtualFolders(fields["account.folders"])
+	if err != nil {
+		return fmt.Errorf("account.folders: %w", err)
+	}
+	if grant.Structure, err = policy.ParseStructure(fields["account.structure"]); err != nil {
+		return fmt.Errorf("account.structure: %w", err)
+	}
+	home := fields["account.home"]
+	if m.config.HomeUnder == "" {
+		if home != "" {
+			ignore("account.home")
+		}
+		if len(folders) > 0 {
+			ignore("account.folders")
+		}
+		home, folders = "", nil
+	}
+	if home != "" && !below(home, m.config.HomeUnder) {
+		return fmt.Errorf("the plugin says the home folder %q, which is not below home_under = %q", home, m.config.HomeUnder)
+	}
+	for _, v := range folders {
+		if !below(v.Real, m.config.HomeUnder) {
+			return fmt.Errorf("the plugin says the virtual folder %q at %q, which is not below home_under = %q", v.Path, v.Real, m.config.HomeUnder)
+		}
+	}
+	grant.Home, grant.Folders = home, folders
+	if create := fields.createHome(); create != nil && (!*create || home != "") { // elsewhere only the group says that one is made
+		grant.CreateHome = create
+	}
+	return nil
 }
 
 // ofAccount is what an account of the host gives.
@@ -502,6 +543,16 @@ func (s said) layer() (policy.Layer, error) {
 		return layer, fmt.Errorf("account.rules: %w", err)
 	}
 	return layer, nil
+}
+
+// holding names a field in which there is a secret.
+func (s said) holding(plugin *sandbox.Plugin, call sandbox.Call) string {
+	for _, key := range slices.Sorted(maps.Keys(s)) {
+		if strings.HasPrefix(key, "account.") && plugin.HoldsSecret(call, s[key]) {
+			return key
+		}
+	}
+	return ""
 }
 
 func (s said) attributes() map[string]string {
@@ -564,7 +615,11 @@ func (h homes) Complete(g auth.Grant) (auth.Grant, error) {
 		if !strings.Contains(folder, "{username}") {
 			return folder, nil
 		}
-		return strings.ReplaceAll(folder, "{username}", g.User), policy.PathElement(g.User)
+		name := g.User
+		if g.Account != "" { // else whoever is let in as it would be in the folder of the name that was typed
+			name = g.Account
+		}
+		return strings.ReplaceAll(folder, "{username}", name), policy.PathElement(name)
 	}
 	private := config.PrivateDir(h.config().Server.DataDir)
 	var err error

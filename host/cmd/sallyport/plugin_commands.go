@@ -143,6 +143,9 @@ func readForTest(file string) (wasm []byte, bundled bool, err error) {
 	if wasm, missing := plugins.Bundled(filepath.Base(file)); missing == nil && errors.Is(err, fs.ErrNotExist) {
 		return wasm, true, nil
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, fmt.Errorf("plugin: %w; \"sallyport plugin build %s\" makes it", err, shown(filepath.Dir(file)))
+	}
 	return nil, false, fmt.Errorf("plugin: %w", err)
 }
 

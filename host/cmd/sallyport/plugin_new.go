@@ -48,7 +48,11 @@ func (cmd pluginNew) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.out, "%s is a plugin in %s. Next:\n\n  sallyport plugin build %s\n  sallyport plugin test %s\n  sallyport plugin inspect %s\n",
+	first := ""
+	if cmd.Lang == "assemblyscript" {
+		first = "  npm install --prefix " + shown(cmd.Dir) + "\n"
+	}
+	_, err = fmt.Fprintf(s.out, "%s is a plugin in %s. Next:\n\n"+first+"  sallyport plugin build %s\n  sallyport plugin test %s\n  sallyport plugin inspect %s\n",
 		shown(cmd.Dir), cmd.Lang, shown(cmd.Dir), shown(filepath.Join(cmd.Dir, name+".wasm")), shown(filepath.Join(cmd.Dir, name+".wasm")))
 	return err
 }
@@ -110,6 +114,7 @@ func (cmd pluginBuild) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	fmt.Fprintln(s.err, pasteable(steps))
+	_ = os.Remove(out) // what was built before is not this source
 	build := exec.CommandContext(ctx, steps[0], steps[1:]...)
 	build.Dir, build.Stdout, build.Stderr = dir, s.err, s.err
 	if steps[0] == "go" {
@@ -119,7 +124,7 @@ func (cmd pluginBuild) Run(ctx context.Context, s streams) error {
 		if errors.Is(err, exec.ErrNotFound) {
 			return fmt.Errorf("%s is not installed; needed are %s", steps[0], toInstall(steps[0]))
 		}
-		return fmt.Errorf("%s could not build it (%w): what it says is above; needed are %s", filepath.Base(steps[0]), err, toInstall(steps[0]))
+		return fmt.Errorf("%s could not build it (%w): what it says is above; if a tool is missing, needed are %s", filepath.Base(steps[0]), err, toInstall(steps[0]))
 	}
 	info, err := os.Stat(out)
 	if err != nil {

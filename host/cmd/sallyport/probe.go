@@ -142,11 +142,11 @@ func (r probeReport) print(w io.Writer) {
 	_ = table.Flush()
 	fmt.Fprintln(w)
 	table = tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "METHOD\tAUTHENTICATED\tASKED FOR SOMEBODY WHO DOES NOT EXIST, IT SAYS")
+	fmt.Fprintln(table, "METHOD\tANSWERS\tASKED FOR SOMEBODY WHO DOES NOT EXIST, IT SAYS")
 	for _, row := range r.Methods {
 		fmt.Fprintf(table, "%s\t%s\t%s\n", row.Method, yes(row.Answers), strings.TrimSuffix(row.Verdict+": "+row.Detail, ": "))
 		for _, line := range row.Log {
-			fmt.Fprintf(table, "\t\t  %s\n", line)
+			fmt.Fprintf(table, "\t\t  %q\n", line)
 		}
 	}
 	_ = table.Flush()

@@ -73,7 +73,7 @@ func (r *running) reload(ctx context.Context) (admin.Reloaded, error) {
 	for _, id := range done.Changed {
 		r.authority.Forgive(id) // what the plugin before it did
 	}
-	for _, warning := range c.Warnings {
+	for _, warning := range append(c.Warnings, missingFolders(c)...) {
 		r.log.Warn(warning)
 	}
 	r.log.Info("reloaded", "services", done.Services, "methods", done.Methods, "changed", strings.Join(done.Changed, ","))

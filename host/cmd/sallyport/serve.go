@@ -107,7 +107,7 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 	if r.app, err = open(ctx, conf, log, everything, r.own(conf)...); err != nil {
 		return err
 	}
-	for _, warning := range conf.Warnings {
+	for _, warning := range append(conf.Warnings, missingFolders(conf)...) {
 		log.Warn(warning)
 	}
 	err = r.current.methods.probe(ctx, conf, func(m config.Authentication) bool { return m.TestAtStart }).problem()
@@ -164,7 +164,13 @@ func (r *running) prepare() error {
 		return err
 	}
 	backend := r.backend()
-	backend.Reload = r.reload
+	backend.Reload = func(ctx context.Context) (admin.Reloaded, error) {
+		done, err := r.reload(ctx)
+		if err != nil {
+			r.log.Error("not reloaded, nothing was changed", "err", err)
+		}
+		return done, err
+	}
 	api := admin.Handler(backend)
 	r.socket = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.calls.Add(1)
