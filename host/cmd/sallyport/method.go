@@ -311,6 +311,9 @@ func (m *method) ask(ctx context.Context, call sandbox.Call, check *accountCheck
 	}
 	switch result.Verdict {
 	case sdk.Accept:
+		if check.attempt.First != nil { // a second factor: what follows was the first one's to say
+			return auth.Answer{Verdict: auth.Accepted}
+		}
 		answer := m.accepted(ctx, call, result, check)
 		answer.WrongGuess = check.wrong
 		return answer
