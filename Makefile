@@ -13,7 +13,7 @@ GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help build plugins run test check bench soak deps clean
+.PHONY: help build plugins run demo-2fa test check bench soak deps clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ plugins/wasm/%.wasm: $$(filter-out %_test.go,$$(wildcard plugins/$$*/*.go)) $(SD
 
 run: build ## build, make a demo account, serve, and print lines to try
 	bin/sallyport demo
+
+demo-2fa: build ## as run, with a push as second factor: a page in place of the phone approves what curl waits for
+	@mkdir -p demo-2fa && rm -f demo-2fa/ca.pem && $(GO) build -o bin/idserver ./examples/idserver
+	@bin/idserver -ca demo-2fa/ca.pem demo & trap "kill $$!" EXIT INT TERM; until [ -s demo-2fa/ca.pem ]; do sleep 0.1; done; \
+	IDSERVER_CA="$$(cat demo-2fa/ca.pem)" bin/sallyport demo --config examples/configs/secsign.hcl
 
 test: deps plugins ## install what the tests need (by apt, as root) and run them all
 	$(GO) test -race ./...

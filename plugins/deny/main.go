@@ -99,12 +99,14 @@ func byName(a sdk.Attempt) (string, error) {
 }
 
 // plain takes away what package path means by a slash and a backslash: in a name they are letters.
-var plain = strings.NewReplacer("/", "\x01", `\`, "\x02")
+func plain(text string) string {
+	return strings.NewReplacer("/", "\x01", `\`, "\x02").Replace(strings.ToLower(text))
+}
 
 func byPattern(a sdk.Attempt) (string, error) {
 	for _, pattern := range a.SettingList("patterns") {
 		for _, user := range names(a) {
-			matches, err := path.Match(plain.Replace(strings.ToLower(pattern)), plain.Replace(strings.ToLower(user)))
+			matches, err := path.Match(plain(pattern), plain(user))
 			if err != nil {
 				return "", fmt.Errorf("setting patterns: %q: %w", pattern, err)
 			}

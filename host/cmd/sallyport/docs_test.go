@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/cases"
 	"github.com/sallyport-ftps/sallyport/host/config"
 	"github.com/sallyport-ftps/sallyport/plugins"
+	"github.com/sallyport-ftps/sallyport/plugins/ldap/slapdtest"
 )
 
 // What we tell users is executed: every README's blocks, and every HCL file.
@@ -37,6 +38,8 @@ func TestHCLFilesLoad(t *testing.T) {
 	t.Setenv("GUEST_PASSPHRASE", "open sesame")
 	t.Setenv("LDAP_PASSWORD", "x")
 	t.Setenv("RADIUS_SECRET", "x")
+	certificate, _ := slapdtest.KeyPair(t, time.Now().Add(time.Hour), "localhost")
+	t.Setenv("IDSERVER_CA", string(certificate))
 	var checked int
 	err := filepath.WalkDir(repository(t), func(path string, _ os.DirEntry, err error) error {
 		if err != nil || strings.Contains(path, "testdata") {

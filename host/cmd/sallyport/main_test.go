@@ -327,15 +327,18 @@ events {
 	return s
 }
 
-// warm gives the server a compile cache that is filled already: with the race detector a plugin
-// takes ten seconds to compile, and what the tests are about is elsewhere.
+// warm gives the server a compile cache that is filled already: a plugin takes seconds to compile, and what
+// the tests are about is elsewhere.
 func (s *server) warm() {
 	s.t.Helper()
 	compileCache.once.Do(func() {
 		if compileCache.dir, compileCache.err = os.MkdirTemp("", "cache"); compileCache.err != nil {
 			return
 		}
-		_ = s.command("method", "list").Run() // loads the methods
+		if out, err := s.command("method", "list").CombinedOutput(); err != nil { // loads the methods
+			compileCache.err = fmt.Errorf("%w: %s", err, out)
+			return
+		}
 		compileCache.err = os.CopyFS(compileCache.dir, os.DirFS(s.path("data", "private", cacheDir)))
 	})
 	if compileCache.err != nil {

@@ -67,7 +67,7 @@ func (l loader) load(ctx context.Context, c *config.Config) (_ *methods, err err
 		if err := errors.Join(checkSettings(one, plugin.Description()), checkNeeds(one, plugin.Description(), isFirstFactor(c, one.ID))); err != nil {
 			return nil, err
 		}
-		if err := tryCheck(ctx, one, plugin); err != nil {
+		if err := tryCheck(ctx, c.Server.Name, one, plugin); err != nil {
 			return nil, err
 		}
 		m.byID[one.ID] = &method{config: one, server: c.Server.Name, plugin: plugin, reach: l.runtime.NewReach(one.Grants, one.Limits), accounts: l.accounts, log: l.log.With("method", one.ID)}
@@ -164,11 +164,11 @@ func checkSettings(c config.Authentication, d sandbox.Description) error {
 }
 
 // tryCheck asks a plugin that can tell whether its settings are right, with nothing granted.
-func tryCheck(ctx context.Context, c config.Authentication, plugin *sandbox.Plugin) error {
+func tryCheck(ctx context.Context, server string, c config.Authentication, plugin *sandbox.Plugin) error {
 	if !plugin.Description().ChecksSettings {
 		return nil
 	}
-	result, err := plugin.Run(ctx, sandbox.Call{Fields: map[string]string{"check": "settings"}, Settings: c.Settings, SeesPassword: c.Password})
+	result, err := plugin.Run(ctx, sandbox.Call{Fields: map[string]string{"check": "settings", "server": server}, Settings: c.Settings, SeesPassword: c.Password})
 	if err == nil && result.Verdict != sdk.Unknown {
 		err = fmt.Errorf("it says %v of its settings", result.Verdict)
 	}

@@ -9,10 +9,10 @@ import (
 
 // Control is a page in place of a phone: it shows who is being asked, and takes the answer.
 func (s *Server) Control() http.Handler {
-	mux := http.NewServeMux()
+	mux, shown := http.NewServeMux(), template.Must(template.New("page").Parse(page))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_ = page.Execute(w, s.Open())
+		_ = shown.Execute(w, s.Open())
 	})
 	mux.HandleFunc("POST /answer", func(w http.ResponseWriter, r *http.Request) {
 		session, err := strconv.ParseInt(r.PostFormValue("session"), 10, 64)
@@ -36,7 +36,7 @@ func (s *Server) Control() http.Handler {
 	}))
 }
 
-var page = template.Must(template.New("page").Parse(`<!doctype html>
+const page = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>Phone</title>
 <style>body { font: 18px sans-serif; max-width: 26em; margin: 3em auto } form { border: 1px solid #bbb; border-radius: 12px; padding: 1em; margin: 1em 0 }
 button { font: inherit; padding: .4em 1.2em; margin-right: 1em; border-radius: 8px; border: 0; color: #fff; background: #a33 } button[value=approve] { background: #282 }</style></head>
@@ -46,4 +46,4 @@ button { font: inherit; padding: .4em 1.2em; margin-right: 1em; border-radius: 8
 <button name="answer" value="approve">Approve</button><button name="answer" value="deny">Deny</button></form>
 {{else}}<p>Nobody is waiting.</p>{{end}}
 </body></html>
-`))
+`
