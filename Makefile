@@ -33,6 +33,7 @@ run: build ## build, make a demo account, serve, and print lines to try
 demo-2fa: build ## as run, with a push as second factor: a page in place of the phone approves what curl waits for
 	@mkdir -p demo-2fa && rm -f demo-2fa/ca.pem && $(GO) build -o bin/idserver ./examples/idserver
 	@bin/idserver -ca demo-2fa/ca.pem demo & trap "kill $$!" EXIT INT TERM; until [ -s demo-2fa/ca.pem ]; do sleep 0.1; done; \
+	echo 'Other commands need: export IDSERVER_CA="$$(cat demo-2fa/ca.pem)"'; \
 	IDSERVER_CA="$$(cat demo-2fa/ca.pem)" bin/sallyport demo --config examples/configs/secsign.hcl
 
 test: deps plugins ## install what the tests need (by apt, as root) and run them all

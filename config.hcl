@@ -1,7 +1,8 @@
 # Sallyport's configuration. Every line that is not a comment states the default, or, where
 # there is none, the smallest useful choice; "sallyport check" explains whatever is wrong.
 # Relative paths are relative to the folder of this file. The functions env("NAME") and
-# file("path") put in an environment variable or a file's content.
+# file("path") put in an environment variable or a file's content; lines(text) makes a list of lines and
+# pairs(text) a map of lines "name value", both without comments.
 
 server {
   name             = "sallyport"   # in events, and the name on the self-signed certificate
@@ -37,6 +38,9 @@ authentication "accounts" {
   debug                  = false   # true: its dialogue with others is in the log, with secrets masked
   second_factor          = []      # methods that must also accept, asked in order
   second_factor_required = true    # false: who is known to none of them, or only to stopped ones, gets in without
+  remember               = "60s"   # as a second factor: equal logins need no second approval so long, and as long as a session is open; "0s": none does
+  linger                 = "45s"   # how long a request outlives the last client that waited for it: one that gave up may come back
+  on_other_source        = "refuse" # or "wait", while the same person is being asked for a login from elsewhere
   on_reject              = "refuse" # or "next": the next method is asked although this one said no
   on_failure             = "refuse" # or "next": the next method is asked although this one is broken
 
@@ -106,6 +110,12 @@ attempts {                         # wrong passwords, counted in memory
   per_source  = 20                 # within the window: then the address is banned
   window      = "10m"
   lock        = "15m"              # how long a lock or ban lasts
+}
+
+approvals {                        # how often a person is asked for a second factor
+  per_person = 5                   # requests within the window
+  window     = "10m"
+  pause      = "2m"                # after a denial
 }
 
 events {

@@ -38,6 +38,7 @@ func TestHCLFilesLoad(t *testing.T) {
 	t.Setenv("GUEST_PASSPHRASE", "open sesame")
 	t.Setenv("LDAP_PASSWORD", "x")
 	t.Setenv("RADIUS_SECRET", "x")
+	t.Setenv("SECSIGN_PIN", "x")
 	certificate, _ := slapdtest.KeyPair(t, time.Now().Add(time.Hour), "localhost")
 	t.Setenv("IDSERVER_CA", string(certificate))
 	var checked int
@@ -80,6 +81,7 @@ func TestPluginReadmes(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("LDAP_PASSWORD", "x")
 	t.Setenv("RADIUS_SECRET", "x")
+	t.Setenv("SECSIGN_PIN", "x")
 	dir, checked := t.TempDir(), map[string]bool{}
 	for _, file := range files {
 		name := filepath.Base(filepath.Dir(file))

@@ -267,7 +267,10 @@ func (r *running) demo(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		program = "sallyport"
 	}
-	ca := shown(r.certificate)
+	ca, tail := shown(r.certificate), shown(program)
+	if file := r.config().File; file != "" {
+		tail += " --config " + shown(file)
+	}
 	_, err = fmt.Fprintf(out, `
 Sallyport serves explicit FTPS on %[1]s.
 
@@ -283,7 +286,7 @@ Try it from another terminal:
 
 Ctrl-C stops it. The files are in %[5]s.
 
-`, addr, password, ca, shown(program), shown(filepath.Join(r.config().Server.DataDir, "files", "demo")))
+`, addr, password, ca, tail, shown(filepath.Join(r.config().Server.DataDir, "files", "demo")))
 	return err
 }
 
