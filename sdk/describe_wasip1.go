@@ -29,6 +29,9 @@ func (d Description) fields() [][2]string {
 	if d.Needs.Password {
 		need("password", "true")
 	}
+	if d.Needs.Code {
+		need("code", "true")
+	}
 	if d.Needs.Groups {
 		need("groups", "true")
 	}

@@ -37,6 +37,7 @@ type Description struct {
 // them, and says what to add. A URL may be settings.NAME: then those in that setting are meant.
 type Needs struct {
 	Password bool     // to see the password
+	Code     bool     // to check one-time codes: the host splits them off the password
 	Groups   bool     // to put users, who have no account here, into a group
 	HTTP     []string // URLs for HTTP
 	Network  []string // URLs for dial
@@ -225,6 +226,16 @@ type Check struct {
 // name. The plugin never sees the password. Only after it was right can the account's fields be read.
 func (a Attempt) VerifyPassword() (Check, error) {
 	code, err := a.host.Verify("password")
+	if err != nil {
+		return Check{}, err
+	}
+	return Check{Enrolled: code != VerifyNotEnrolled, Right: code == VerifyRight, Reason: a.text("verify.reason")}, nil
+}
+
+// VerifyCode asks the host whether the code that was split off the password is one of the user's one-time codes, and
+// uses it up. Not enrolled: the user has none.
+func (a Attempt) VerifyCode() (Check, error) {
+	code, err := a.host.Verify("code")
 	if err != nil {
 		return Check{}, err
 	}

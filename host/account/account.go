@@ -43,19 +43,23 @@ type Account struct {
 	Created time.Time `json:"created"`
 	// PasswordChanged is when the password was last set.
 	PasswordChanged time.Time `json:"password_changed"`
+	// CodesSince is when the account got one-time codes; zero: it has none.
+	CodesSince time.Time `json:"codes_since,omitzero"`
 }
 
 // record is what is stored: the account with its credentials, so that one
 // compare-and-swap changes all of it.
 type record struct {
 	Account
-	Hash string `json:"hash"`
+	Hash  string     `json:"hash"`
+	Codes *enrolment `json:"codes,omitempty"`
 }
 
 // Accounts manages the accounts in a store.
 type Accounts struct {
 	store  state.Store
 	hasher *Hasher
+	key    Key
 	rules  atomic.Pointer[Rules]
 	dummy  string // hash that unknown names are checked against, so that they take as long
 	now    func() time.Time
@@ -68,12 +72,12 @@ type Rules struct {
 }
 
 // New makes the manager.
-func New(ctx context.Context, store state.Store, hasher *Hasher, rules Rules) (*Accounts, error) {
+func New(ctx context.Context, store state.Store, hasher *Hasher, key Key, rules Rules) (*Accounts, error) {
 	dummy, err := hasher.Hash(ctx, secret.New("the password of nobody"))
 	if err != nil {
 		return nil, err
 	}
-	a := &Accounts{store: store, hasher: hasher, dummy: dummy, now: time.Now}
+	a := &Accounts{store: store, hasher: hasher, key: key, dummy: dummy, now: time.Now}
 	a.SetRules(rules)
 	return a, nil
 }
@@ -95,7 +99,7 @@ func (a *Accounts) Add(ctx context.Context, account Account, password secret.Tex
 		return Account{}, err
 	}
 	account.Enabled, account.Created, account.PasswordChanged = true, a.now().UTC(), a.now().UTC()
-	if err := a.put(ctx, record{account, hash}, 0); err != nil {
+	if err := a.put(ctx, record{Account: account, Hash: hash}, 0); err != nil {
 		if errors.Is(err, state.ErrConflict) {
 			return Account{}, fmt.Errorf("%s: %w", account.Name, ErrExists)
 		}

@@ -33,7 +33,7 @@ func newAccounts(t *testing.T) (*account.Accounts, state.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accounts, err := account.New(t.Context(), store, hasher, account.Rules{Passwords: policy.Passwords{MinimumLength: 11, MinimumStrength: 3}, Groups: []string{"default", "uk"}})
+	accounts, err := account.New(t.Context(), store, hasher, account.Key{}, account.Rules{Passwords: policy.Passwords{MinimumLength: 11, MinimumStrength: 3}, Groups: []string{"default", "uk"}})
 	if err != nil {
 		t.Fatal(err)
 	}

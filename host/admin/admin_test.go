@@ -32,7 +32,7 @@ func newBackend(t *testing.T) admin.Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accounts, err := account.New(t.Context(), store, hasher, account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
+	accounts, err := account.New(t.Context(), store, hasher, account.Key{}, account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,6 +120,11 @@ type Revoked struct {
 	Count int `json:"count"`
 }
 
+// NewCodes asks for one-time codes for an account.
+type NewCodes struct {
+	Issuer string `json:"issuer"` // the name that the app shows
+}
+
 // Reloaded says what a reload came to.
 type Reloaded struct {
 	Services int      `json:"services"`

@@ -77,6 +77,16 @@ func (c *Client) RemoveAccount(ctx context.Context, name string) (account.Accoun
 	return call[account.Account](ctx, c, http.MethodDelete, "/v1/accounts/"+url.PathEscape(name), nil)
 }
 
+// EnrolCodes gives an account one-time codes.
+func (c *Client) EnrolCodes(ctx context.Context, name, issuer string) (account.Enrolment, error) {
+	return call[account.Enrolment](ctx, c, http.MethodPost, "/v1/accounts/"+url.PathEscape(name)+"/codes", NewCodes{Issuer: issuer})
+}
+
+// RemoveCodes takes the one-time codes from an account.
+func (c *Client) RemoveCodes(ctx context.Context, name string) (account.Account, error) {
+	return call[account.Account](ctx, c, http.MethodDelete, "/v1/accounts/"+url.PathEscape(name)+"/codes", nil)
+}
+
 // TryLogin tries a login and explains it.
 func (c *Client) TryLogin(ctx context.Context, user string, password secret.Text, service string) (LoginResult, error) {
 	return call[LoginResult](ctx, c, http.MethodPost, "/v1/login", Login{User: user, Password: password.Reveal(), Service: service})

@@ -80,6 +80,8 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("PUT /v1/accounts/{name}/password", answer(accounts, h.setPassword))
 	mux.HandleFunc("POST /v1/accounts/{name}/enable", answer(accounts, h.setEnabled(true)))
 	mux.HandleFunc("POST /v1/accounts/{name}/disable", answer(accounts, h.setEnabled(false)))
+	mux.HandleFunc("POST /v1/accounts/{name}/codes", answer(accounts, h.enrolCodes))
+	mux.HandleFunc("DELETE /v1/accounts/{name}/codes", answer(accounts, h.removeCodes))
 	mux.HandleFunc("POST /v1/login", answer(logins, h.login))
 	mux.HandleFunc("GET /v1/methods", answer(methods, h.listMethods))
 	mux.HandleFunc("POST /v1/methods/{id}/stop", answer(methods, h.setStopped(true)))
@@ -213,6 +215,21 @@ func (h handler) setEnabled(enabled bool) func(*http.Request) (account.Account, 
 		}
 		return h.changed(what, a, err)
 	}
+}
+
+func (h handler) enrolCodes(r *http.Request) (account.Enrolment, error) {
+	n, err := read[NewCodes](r)
+	if err != nil {
+		return account.Enrolment{}, err
+	}
+	a, given, err := h.Accounts.EnrolCodes(r.Context(), r.PathValue("name"), n.Issuer)
+	_, err = h.changed("one-time codes", a, err)
+	return given, err
+}
+
+func (h handler) removeCodes(r *http.Request) (account.Account, error) {
+	a, err := h.Accounts.RemoveCodes(r.Context(), r.PathValue("name"))
+	return h.changed("one-time codes removed", a, err)
 }
 
 func (h handler) login(r *http.Request) (LoginResult, error) {

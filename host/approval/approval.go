@@ -46,6 +46,7 @@ type Question struct {
 	Password secret.Text  // that the first factor found right
 	Remember time.Duration
 	Linger   time.Duration
+	Parallel bool // nobody is asked, a code is compared: several may be at once
 	Queue    bool // a request from elsewhere is waited for; else this one is refused
 }
 
@@ -194,6 +195,7 @@ func (d *Desk[T]) board(ctx context.Context, k key, q Question, run Run[T]) (r, 
 	}
 	p := d.person(q, now)
 	switch {
+	case q.Parallel:
 	case p.open != nil && q.Queue:
 		return nil, p.open, refused
 	case p.open != nil:
@@ -241,7 +243,10 @@ func (d *Desk[T]) begin(ctx context.Context, k key, q Question, run Run[T], p *r
 	r.life = &life{store: func(t events.Type, reason events.Reason, after time.Duration) {
 		d.store(ctx, &events.Approval{Login: q.Login, State: t, Factor: q.Factor, Reason: reason, DurationMS: after.Milliseconds()})
 	}, now: d.options.Now, log: d.options.Log.With("login", q.Login.LoginID, "method", q.Factor)}
-	d.requests[k], p.open = r, r
+	d.requests[k] = r
+	if !q.Parallel {
+		p.open = r
+	}
 	d.running.Go(func() {
 		r.life.begin()
 		value, decision := run(ctx, func(state State) { d.tell(r, p, state) })
@@ -279,7 +284,9 @@ func (d *Desk[T]) finish(k key, r *request[T], p *record[T], accepted bool) {
 		r.linger.Stop()
 	}
 	delete(d.requests, k)
-	p.open = nil
+	if p.open == r {
+		p.open = nil
+	}
 	if r.life.current() == string(Denied) { // also if the factor said so by its verdict only
 		p.paused = d.options.Now().Add(d.options.Limits.Pause)
 	}

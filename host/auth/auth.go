@@ -33,6 +33,8 @@ type Attempt struct {
 	Timeout  time.Duration  // for the whole login
 	// Trial marks a try by an administrator's command: it is not counted, and not delayed.
 	Trial bool
+	// Code is the one-time code that was split off the password.
+	Code string
 	// First is what the first factor gave, for a second one.
 	First *Grant
 	// Tell hears how far a request is that a person answers; nil: nobody wants to know.
@@ -65,6 +67,7 @@ type Step struct {
 	// waited for it, and whether a request from elsewhere is waited for.
 	Remember, Linger time.Duration
 	Queue            bool
+	Code             bool // it checks one-time codes
 	// FactorOptional lets a user in whom none of the second factors knows.
 	FactorOptional bool
 }
@@ -146,6 +149,11 @@ type Recorder interface {
 	Note(e events.Payload)
 }
 
+// Codes takes a one-time code off the end of what a user typed, if the user has codes and it is one. Nothing is used up.
+type Codes interface {
+	SplitCode(ctx context.Context, user string, typed secret.Text) (rest secret.Text, code string, ok bool, err error)
+}
+
 // Homes turns what a method granted into a session's home and permissions.
 type Homes interface {
 	Complete(Grant) (Grant, error)
@@ -157,6 +165,7 @@ type Options struct {
 	Recorder    Recorder
 	Attempts    *policy.Attempts
 	Homes       Homes
+	Codes       Codes // nil: nobody has any
 	Approvals   approval.Limits
 	NameUnknown bool // put the names of unknown users into events
 	Log         *slog.Logger

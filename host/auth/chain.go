@@ -36,6 +36,11 @@ func (a *Authority) ask(ctx context.Context, attempt Attempt) Outcome {
 	steps, release := attempt.Chain()
 	defer release()
 	for _, step := range steps {
+		attempt, err := a.splitCode(ctx, attempt, step)
+		if err != nil { // whether a code is part of the password is not known
+			out.Reason, out.Detail, out.Grant = events.AccountDamaged, err.Error(), Grant{Method: step.ID}
+			return out
+		}
 		answer := a.askOne(ctx, attempt, step, false, &out.Trace)
 		if answer.Verdict == Accepted || answer.Verdict == Rejected {
 			known = attempt.User

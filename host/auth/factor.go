@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/approval"
@@ -24,7 +25,7 @@ func (a *Authority) askFactor(ctx context.Context, attempt Attempt, first Step, 
 	}
 	got := a.desk.Ask(ctx, approval.Question{
 		Login: login(attempt, true), Factor: step.ID, First: first.ID, Source: attempt.Peer.Addr(), Password: attempt.Password,
-		Remember: step.Remember, Linger: step.Linger, Queue: step.Queue,
+		Remember: step.Remember, Linger: step.Linger, Queue: step.Queue, Parallel: step.Code,
 	}, func(ctx context.Context, tell func(approval.State)) (asked, approval.Decision) {
 		attempt.Tell = tell
 		var said asked
@@ -47,6 +48,18 @@ func (a *Authority) askFactor(ctx context.Context, attempt Attempt, first Step, 
 	answer.Detail = detail
 	*traces = append(*traces, Trace{Method: step.ID, Factor: true, Verdict: answer.Verdict.String(), Reason: answer.Reason, Detail: detail})
 	return answer
+}
+
+// splitCode takes the code off the password for a method whose second factors may check one.
+func (a *Authority) splitCode(ctx context.Context, attempt Attempt, step Step) (Attempt, error) {
+	if a.Codes == nil || !slices.ContainsFunc(step.SecondFactors, func(s Step) bool { return s.Code }) {
+		return attempt, nil
+	}
+	rest, code, ok, err := a.Codes.SplitCode(ctx, attempt.User, attempt.Password)
+	if ok {
+		attempt.Password, attempt.Code = rest, code
+	}
+	return attempt, err
 }
 
 func decision(answer Answer) approval.Decision {

@@ -40,7 +40,8 @@ type Case struct {
 
 // Account is what the host knows.
 type Account struct {
-	Password string   `hcl:"password"`
+	Password string   `hcl:"password,optional"`
+	Code     string   `hcl:"code,optional"` // the one-time code that is right
 	Groups   []string `hcl:"groups,optional"`
 	Email    string   `hcl:"email,optional"`
 }

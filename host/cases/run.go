@@ -88,10 +88,14 @@ func (c Case) call(plugin *sandbox.Plugin, reach *sandbox.Reach, s *stage) sandb
 	return call
 }
 
-func (c Case) verify(context.Context, string) (sandbox.Verified, error) {
+func (c Case) verify(_ context.Context, what string) (sandbox.Verified, error) {
 	switch {
-	case c.Account == nil:
+	case c.Account == nil, what == "code" && c.Account.Code == "":
 		return sandbox.Verified{Code: sdk.VerifyNotEnrolled, Reason: "unknown_user"}, nil
+	case what == "code" && c.Account.Code != c.Fields["code"]:
+		return sandbox.Verified{Code: sdk.VerifyWrong, Reason: "wrong_code"}, nil
+	case what == "code":
+		return sandbox.Verified{Code: sdk.VerifyRight}, nil
 	case c.Account.Password != c.Password:
 		return sandbox.Verified{Code: sdk.VerifyWrong, Reason: "wrong_password"}, nil
 	}

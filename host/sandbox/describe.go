@@ -39,6 +39,7 @@ type Needs struct {
 	HTTP       []string
 	Network    []string
 	Secrets    []string // names
+	Code       bool     // it checks one-time codes
 	Groups     bool     // it accepts users who have no account here
 }
 
@@ -172,7 +173,7 @@ func (p *Plugin) describe(ctx context.Context, i *instance, g *guest) error {
 // described are the fields that describe may set, beside those of settings.
 func described() []string {
 	return []string{
-		"describe.name", "describe.version", "describe.checks_settings", "describe.need.password", "describe.need.groups", "describe.need.http", "describe.need.network",
+		"describe.name", "describe.version", "describe.checks_settings", "describe.need.password", "describe.need.groups", "describe.need.code", "describe.need.http", "describe.need.network",
 		"describe.need.password_to", "describe.need.secrets",
 	}
 }
@@ -186,6 +187,7 @@ func parseDescription(set map[string]string) (Description, error) {
 	d := Description{Name: set["describe.name"], Version: set["describe.version"], Settings: map[string]Setting{}, Needs: Needs{
 		Password: set["describe.need.password"] == "true",
 		Groups:   set["describe.need.groups"] == "true",
+		Code:     set["describe.need.code"] == "true",
 		HTTP:     strings.Fields(set["describe.need.http"]), PasswordTo: strings.Fields(set["describe.need.password_to"]),
 		Network: strings.Fields(set["describe.need.network"]), Secrets: strings.Fields(set["describe.need.secrets"]),
 	}}

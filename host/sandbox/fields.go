@@ -84,10 +84,10 @@ func (g *guest) field(name string) (string, int32) {
 }
 
 func (g *guest) verifyReason() (string, bool) {
-	if g.asked == nil || g.asked.verified == nil || g.asked.verified.Reason == "" {
+	if g.checked == nil || g.checked.verified == nil || g.checked.verified.Reason == "" {
 		return "", false
 	}
-	return g.asked.verified.Reason, true
+	return g.checked.verified.Reason, true
 }
 
 func (g *guest) randomField(count string) (string, int32) {

@@ -32,8 +32,9 @@ type guest struct {
 
 	set      map[string]string
 	setBytes int
-	response *said // the latest of http
-	asked    *said // of verify: it can't change within an attempt
+	response *said            // the latest of http
+	asked    map[string]*said // of verify: it can't change within an attempt
+	checked  *said            // the latest of them
 	verified *Verified
 	logs     int
 	out, err lineWriter
@@ -261,7 +262,7 @@ func (g *guest) time() time.Duration {
 	return g.now
 }
 
-// importVerify lets the host check the attempt's password.
+// importVerify lets the host check the attempt's password, or its one-time code.
 func (g *guest) importVerify(what span) int32 {
 	name, code := what.text(sdk.MaxKey)
 	if code < 0 {
@@ -270,32 +271,36 @@ func (g *guest) importVerify(what span) int32 {
 	if g.loading() {
 		return sdk.CodeBadState
 	}
-	if name != "password" {
+	if name != "password" && name != "code" {
 		return sdk.CodeUnknownKey
 	}
 	g.calls.note("verify", name)
-	if g.asked != nil {
-		return g.asked.code
+	if s := g.asked[name]; s != nil {
+		g.checked = s
+		return s.code
 	}
 	s := g.heard(callVerify)
 	if s == nil {
-		s = g.wait(callVerify, g.doVerify)
+		s = g.wait(callVerify, func(ctx context.Context) *said { return g.attempt.doVerify(ctx, name) })
 	}
 	if s.code == sdk.CodeGivenUp {
 		return s.code
 	}
-	g.asked = s
-	if s.code == sdk.VerifyRight {
+	if g.asked == nil {
+		g.asked = map[string]*said{}
+	}
+	g.asked[name], g.checked = s, s
+	if s.code == sdk.VerifyRight && name == "password" {
 		g.verified = s.verified
 	}
 	return s.code
 }
 
-func (a *attempt) doVerify(ctx context.Context) *said {
+func (a *attempt) doVerify(ctx context.Context, what string) *said {
 	if a.call.Verify == nil {
 		return &said{call: callVerify, code: sdk.VerifyNotEnrolled}
 	}
-	verified, err := a.call.Verify(ctx, "password")
+	verified, err := a.call.Verify(ctx, what)
 	if err != nil {
 		a.logHost(ctx, slog.LevelError, "verify: "+err.Error())
 		return &said{call: callVerify, code: sdk.CodeFailed}

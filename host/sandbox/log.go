@@ -26,7 +26,7 @@ const maxLine = sdk.MaxLog + 8<<10
 // secrets are what must not be seen in a log line: the password, settings marked secret, and what
 // is passed by reference.
 func (p *Plugin) secrets(call Call) []string {
-	secrets := []string{call.Password.Reveal()}
+	secrets := []string{call.Password.Reveal(), call.Fields["code"]}
 	for name, setting := range p.description.Settings {
 		if setting.Secret {
 			secrets = append(secrets, texts(call.Settings[name])...)

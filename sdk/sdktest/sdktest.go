@@ -45,9 +45,10 @@ type Host struct {
 	SeesPassword bool              // grant { password = true }
 	Secrets      map[string]string // secret "NAME" {}: by reference only
 	Accounts     map[string]Account
-	HTTP         []Answer      // in the order of the requests
-	Now          time.Time     // when the attempt begins
-	GiveUp       time.Duration // of sleeping, after which the attempt is given up; 0: never
+	Codes        map[string]string // the one-time code of each user who has one
+	HTTP         []Answer          // in the order of the requests
+	Now          time.Time         // when the attempt begins
+	GiveUp       time.Duration     // of sleeping, after which the attempt is given up; 0: never
 	Ask          func(prompt string) (bool, error)
 	Dial         func(address string) (net.Conn, error)
 
@@ -284,6 +285,9 @@ func (h fake) account(name string) (string, error) {
 func (h fake) Log(_ sdk.Level, message string) { h.Logs = append(h.Logs, message) }
 
 func (h fake) Verify(what string) (int32, error) {
+	if what == "code" {
+		return h.verifyCode()
+	}
 	if what != "password" {
 		return 0, sdk.ErrUnknownKey
 	}
@@ -300,6 +304,19 @@ func (h fake) Verify(what string) (int32, error) {
 		return sdk.VerifyWrong, nil
 	}
 	h.checks = &account
+	return sdk.VerifyRight, nil
+}
+
+func (h fake) verifyCode() (int32, error) {
+	code, ok := h.Codes[h.Fields["user"]]
+	switch {
+	case !ok:
+		h.reason = "unknown_user"
+		return sdk.VerifyNotEnrolled, nil
+	case code != h.Fields["code"]:
+		h.reason = "wrong_code"
+		return sdk.VerifyWrong, nil
+	}
 	return sdk.VerifyRight, nil
 }
 

@@ -7,8 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skip2/go-qrcode"
+
 	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/admin"
+	"github.com/sallyport-ftps/sallyport/host/config"
 )
 
 type accountCommand struct {
@@ -18,6 +21,7 @@ type accountCommand struct {
 	List    accountList    `cmd:"" help:"List the accounts."`
 	Enable  accountEnable  `cmd:"" help:"Let an account log in again, and lift its lock."`
 	Disable accountDisable `cmd:"" help:"Let an account not log in; its sessions go on."`
+	TOTP    accountTOTP    `cmd:"" name:"totp" help:"Give an account one-time codes, for an authenticator app and on paper."`
 	Remove  accountRemove  `cmd:"" help:"Delete an account; its files stay."`
 }
 
@@ -78,9 +82,16 @@ func (cmd accountShow) Run(ctx context.Context, c *cli, s streams) error {
 		if a.LockedUntil != nil {
 			fmt.Fprintf(w, "locked until\t%s (sallyport account enable %s lifts it)\n", a.LockedUntil.Format(time.RFC3339), a.Name)
 		}
-		fmt.Fprintf(w, "name\t%s\nenabled\t%v\ngroups\t%s\nemail\t%s\nhome\t%s\ncreated\t%s\npassword changed\t%s\n", a.Name, a.Enabled,
-			strings.Join(a.Groups, ", "), orDash(a.Email), orText(a.Home, "the group's"), a.Created.Format(time.RFC3339), a.PasswordChanged.Format(time.RFC3339))
+		fmt.Fprintf(w, "name\t%s\nenabled\t%v\ngroups\t%s\nemail\t%s\nhome\t%s\ncreated\t%s\npassword changed\t%s\none-time codes\t%s\n", a.Name, a.Enabled,
+			strings.Join(a.Groups, ", "), orDash(a.Email), orText(a.Home, "the group's"), a.Created.Format(time.RFC3339), a.PasswordChanged.Format(time.RFC3339), sinceText(a.CodesSince))
 	})
+}
+
+func sinceText(t time.Time) string {
+	if t.IsZero() {
+		return "none"
+	}
+	return "since " + t.Format(time.RFC3339)
 }
 
 type accountList struct{ output }
@@ -122,6 +133,44 @@ type accountDisable struct {
 // Run implements the command.
 func (cmd accountDisable) Run(ctx context.Context, c *cli, s streams) error {
 	return cmd.onAccount(ctx, c, s, "disabled", func(client *admin.Client) (account.Account, error) { return client.SetEnabled(ctx, cmd.Name, false) })
+}
+
+type accountTOTP struct {
+	Name   string `arg:"" help:"User name."`
+	Remove bool   `help:"Take the codes from the account."`
+	output
+}
+
+// Run implements the command.
+func (cmd accountTOTP) Run(ctx context.Context, c *cli, s streams) error {
+	if cmd.Remove {
+		return cmd.onAccount(ctx, c, s, "one-time codes removed", func(client *admin.Client) (account.Account, error) { return client.RemoveCodes(ctx, cmd.Name) })
+	}
+	conf, err := config.Load(c.Config)
+	if err != nil {
+		return err
+	}
+	client, _, closing, err := connect(ctx, c, withAccounts)
+	if err != nil {
+		return err
+	}
+	defer closing()
+	given, err := client.EnrolCodes(ctx, cmd.Name, conf.Server.Name)
+	if err != nil {
+		return err
+	}
+	code, err := qrcode.New(given.URL, qrcode.Medium)
+	if err != nil {
+		return fmt.Errorf("QR code: %w", err)
+	}
+	return cmd.print(s.out, given, func(w io.Writer) {
+		fmt.Fprintf(w, "%s\nScan this with an authenticator app, or type in %s\n\n", code.ToSmallString(false), given.URL)
+		fmt.Fprintf(w, "Codes on paper, each good once, in place of one of the app:\n\n")
+		for i := 0; i < len(given.Recovery); i += 2 {
+			fmt.Fprintf(w, "  %s   %s\n", given.Recovery[i], given.Recovery[i+1])
+		}
+		fmt.Fprintf(w, "\nThey are shown this once. A code is typed right behind the password: PASSWORD123456.\n")
+	})
 }
 
 type accountRemove struct {

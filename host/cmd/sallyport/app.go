@@ -102,6 +102,7 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts, o
 			Recorder:    a.bus,
 			Attempts:    policy.NewAttempts(c.Attempts, time.Now),
 			Approvals:   c.Approvals,
+			Codes:       a.accounts,
 			Homes:       homes{a.config},
 			NameUnknown: c.Events.UnknownNames,
 			Log:         log,
@@ -185,7 +186,11 @@ func (a *app) openAccounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.accounts, err = account.New(ctx, store, hasher, accountRules(a.config()))
+	key, err := account.LoadKey(a.data.file(codesFile))
+	if err != nil {
+		return err
+	}
+	a.accounts, err = account.New(ctx, store, hasher, key, accountRules(a.config()))
 	return err
 }
 
@@ -273,7 +278,7 @@ func (s *setup) chain(service string) (steps []auth.Step) {
 
 func (s *setup) step(id string) auth.Step {
 	c, _ := s.config.Authentication(id)
-	return auth.Step{ID: id, Method: s.methods.method(id), Timeout: c.Timeout, NextOnFailure: c.NextOnFailure, Remember: c.Remember, Linger: c.Linger, Queue: c.Queue}
+	return auth.Step{ID: id, Method: s.methods.method(id), Timeout: c.Timeout, NextOnFailure: c.NextOnFailure, Remember: c.Remember, Linger: c.Linger, Queue: c.Queue, Code: s.methods.usesCode(id)}
 }
 
 // readPlugin returns a plugin's bytes, read once, so that what is checked is what runs.

@@ -31,6 +31,7 @@ const (
 	socketFile = "sallyport.sock"
 	lockFile   = "lock"
 	keyFile    = "tls.key"
+	codesFile  = "codes.key"
 	seedFile   = "subscriber.nk"
 	eventsDir  = "events"
 	cacheDir   = "cache"

@@ -150,6 +150,12 @@ func (m *methods) method(id string) auth.Method {
 	return disabled{}
 }
 
+// usesCode reports whether the method checks one-time codes.
+func (m *methods) usesCode(id string) bool {
+	one := m.byID[id]
+	return one != nil && one.plugin.Description().Needs.Code
+}
+
 type disabled struct{}
 
 // Authenticate implements auth.Method.
@@ -285,6 +291,9 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 			a.Tell(approval.State(told.State))
 		}
 	}
+	if a.Code != "" {
+		call.Fields["code"] = a.Code
+	}
 	if a.First != nil {
 		call.Fields["first.method"], call.Fields["first.email"] = a.First.Method, a.First.Email
 		for name, value := range a.First.Attributes {
@@ -381,7 +390,10 @@ type accountCheck struct {
 	err      error
 }
 
-func (c *accountCheck) verify(ctx context.Context, _ string) (sandbox.Verified, error) {
+func (c *accountCheck) verify(ctx context.Context, what string) (sandbox.Verified, error) {
+	if what == "code" {
+		return c.verifyCode(ctx)
+	}
 	c.right = nil
 	if c.accounts == nil { // sallyport check
 		return sandbox.Verified{Code: sdk.VerifyNotEnrolled}, nil
@@ -403,6 +415,24 @@ func (c *accountCheck) verify(ctx context.Context, _ string) (sandbox.Verified, 
 		Fields: map[string]string{"name": check.Account.Name, "email": check.Account.Email, "home": check.Account.Home},
 		Groups: check.Account.Groups,
 	}, nil
+}
+
+// verifyCode checks the one-time code that was split off the password, and uses it up.
+func (c *accountCheck) verifyCode(ctx context.Context) (sandbox.Verified, error) {
+	if c.accounts == nil { // sallyport check
+		return sandbox.Verified{Code: sdk.VerifyNotEnrolled}, nil
+	}
+	check, err := c.accounts.UseCode(ctx, c.attempt.User, c.attempt.Code)
+	switch {
+	case err != nil:
+		c.err = err
+		return sandbox.Verified{}, err
+	case !check.Enrolled:
+		return sandbox.Verified{Code: sdk.VerifyNotEnrolled, Reason: string(check.Reason)}, nil
+	case !check.Right:
+		return sandbox.Verified{Code: sdk.VerifyWrong, Reason: string(check.Reason)}, nil
+	}
+	return sandbox.Verified{Code: sdk.VerifyRight}, nil
 }
 
 // failure names why a method could not decide, from the closed list.
