@@ -284,16 +284,38 @@ func TestRulesByPath(t *testing.T) {
 		command string
 		want    int
 	}{
-		{"RETR in/x", 550}, {"SIZE in/x", 213}, {"HASH in/x", 550}, {"DELE in/x", 550}, {"MKD in/new", 550}, {"RMD in/deep", 550},
-		{"SITE CHMOD 600 in/x", 550}, {"MFMT 20200101000000 in/x", 550}, {"LIST in/deep", 450},
-		{"CWD secret", 550}, {"SIZE secret/x", 550}, {"RETR secret/x", 550}, {"RETR secret/deep/x", 550}, {"RETR /out/../secret/x", 550}, {"MLST secret", 550}, {"MDTM secret/x", 550},
-		{"SITE CHMOD 700 secret", 550}, {"RMD secret", 550},
-		{"RETR out/tool.exe", 550}, {"DELE out/tool.exe", 550}, {"SIZE out/tool.exe", 213}, {"SIZE out/x", 213},
-		{"RNFR secret", 350}, {"RNTO s", 550}, // denied at the folder itself
-		{"RNFR in/x", 350}, {"RNTO out/y", 550}, // there it could be read
-		{"RNFR in/x", 350}, {"RNTO in/y", 250},
-		{"RNFR out", 350}, {"RNTO outer", 250}, // tool.exe is as it was
-		{"RNFR outer/x", 350}, {"RNTO x.exe", 550}, // nor may be renamed there
+		{"RETR in/x", 550},
+		{"SIZE in/x", 213},
+		{"HASH in/x", 550},
+		{"DELE in/x", 550},
+		{"MKD in/new", 550},
+		{"RMD in/deep", 550},
+		{"SITE CHMOD 600 in/x", 550},
+		{"MFMT 20200101000000 in/x", 550},
+		{"LIST in/deep", 450},
+		{"CWD secret", 550},
+		{"SIZE secret/x", 550},
+		{"RETR secret/x", 550},
+		{"RETR secret/deep/x", 550},
+		{"RETR /out/../secret/x", 550},
+		{"MLST secret", 550},
+		{"MDTM secret/x", 550},
+		{"SITE CHMOD 700 secret", 550},
+		{"RMD secret", 550},
+		{"RETR out/tool.exe", 550},
+		{"DELE out/tool.exe", 550},
+		{"SIZE out/tool.exe", 213},
+		{"SIZE out/x", 213},
+		{"RNFR secret", 350},
+		{"RNTO s", 550}, // denied at the folder itself
+		{"RNFR in/x", 350},
+		{"RNTO out/y", 550}, // there it could be read
+		{"RNFR in/x", 350},
+		{"RNTO in/y", 250},
+		{"RNFR out", 350},
+		{"RNTO outer", 250}, // tool.exe is as it was
+		{"RNFR outer/x", 350},
+		{"RNTO x.exe", 550}, // nor may be renamed there
 	} {
 		got := code(c, step.command)
 		if step.command == "RNFR secret" && got == 550 || step.command == "RNTO s" && got == 503 {
@@ -438,11 +460,33 @@ func TestVirtualFolders(t *testing.T) {
 		command string
 		want    int
 	}{
-		{"STOR far/below/new", 550}, {"DELE far/below/d", 550},
-		{"RETR shared/link", 550}, {"RETR shared/../../secret", 550}, {"CWD shared", 250}, {"CDUP", 250}, {"CWD far", 250}, {"CWD below", 250}, {"CWD /", 250},
-		{"MKD shared", 550}, {"RMD shared", 550}, {"RMD far", 550}, {"RMD far/below", 550}, {"DELE shared", 550}, {"STOR shared", 550}, {"STOR far", 550},
-		{"RNFR shared", 350}, {"RNTO mine", 550}, {"RNFR own", 350}, {"RNTO shared", 550}, {"RNFR own", 350}, {"RNTO shared/own", 550},
-		{"RNFR shared/x", 350}, {"RNTO shared/y", 250}, {"MKD shared/sub", 257}, {"RMD shared/sub", 250}, {"AVBL shared", 213},
+		{"STOR far/below/new", 550},
+		{"DELE far/below/d", 550},
+		{"RETR shared/link", 550},
+		{"RETR shared/../../secret", 550},
+		{"CWD shared", 250},
+		{"CDUP", 250},
+		{"CWD far", 250},
+		{"CWD below", 250},
+		{"CWD /", 250},
+		{"MKD shared", 550},
+		{"RMD shared", 550},
+		{"RMD far", 550},
+		{"RMD far/below", 550},
+		{"DELE shared", 550},
+		{"STOR shared", 550},
+		{"STOR far", 550},
+		{"RNFR shared", 350},
+		{"RNTO mine", 550},
+		{"RNFR own", 350},
+		{"RNTO shared", 550},
+		{"RNFR own", 350},
+		{"RNTO shared/own", 550},
+		{"RNFR shared/x", 350},
+		{"RNTO shared/y", 250},
+		{"MKD shared/sub", 257},
+		{"RMD shared/sub", 250},
+		{"AVBL shared", 213},
 	} {
 		if got := code(c, step.command); got != step.want {
 			t.Errorf("%s: %d, want %d", step.command, got, step.want)

@@ -27,7 +27,8 @@ var (
 
 // Describe implements sdk.Describer.
 func (method) Describe() sdk.Description {
-	return sdk.Description{Name: "http", Version: "1",
+	return sdk.Description{
+		Name: "http", Version: "1",
 		Settings: []sdk.Setting{
 			{Name: "urls", Type: sdk.List, Required: true, Help: `asked in order until one answers, such as ["https://auth.example.org/check"]`},
 			{Name: "timeout", Type: sdk.String, Help: `of one request, such as "5s"; at most limits { http_timeout }`},

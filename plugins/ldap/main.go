@@ -35,7 +35,8 @@ var (
 
 // Describe implements sdk.Describer.
 func (method) Describe() sdk.Description {
-	return sdk.Description{Name: "ldap", Version: "1",
+	return sdk.Description{
+		Name: "ldap", Version: "1",
 		Settings: []sdk.Setting{
 			{Name: "servers", Type: sdk.List, Required: true, Help: `asked in order until one answers, such as ["ldaps://ldap.example.org"]`},
 			{Name: "start_tls", Type: sdk.Bool, Help: "begin TLS on connections to ldap://"},

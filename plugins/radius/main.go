@@ -30,7 +30,8 @@ var (
 
 // Describe implements sdk.Describer.
 func (method) Describe() sdk.Description {
-	return sdk.Description{Name: "radius", Version: "1",
+	return sdk.Description{
+		Name: "radius", Version: "1",
 		Settings: []sdk.Setting{
 			{Name: "server", Type: sdk.String, Required: true, Help: `such as "udp://radius.example.org:1812"`},
 			{Name: "secret", Type: sdk.String, Required: true, Secret: true, Help: "that is shared with the server"},

@@ -30,7 +30,8 @@ const (
 
 // Describe implements sdk.Describer.
 func (method) Describe() sdk.Description {
-	return sdk.Description{Name: "secsign", Version: "1",
+	return sdk.Description{
+		Name: "secsign", Version: "1",
 		Settings: []sdk.Setting{
 			{Name: "api", Type: sdk.String, Help: `"legacy", or "rest" of an ID server of your own; if not set "legacy"`},
 			{Name: "server", Type: sdk.String, Help: `if not set "` + defaultServer + `"`},

@@ -364,8 +364,12 @@ func (s *Server) legacyAnswer(r *http.Request) (pairs, error) {
 			return nil, err
 		}
 		answer := pairs{
-			{"authsessionid", strconv.FormatInt(one.ID, 10)}, {"requestid", one.requestID}, {"secsignid", one.SecSignID}, {"servicename", one.Name},
-			{"serviceaddress", one.Address}, {"authsessionstate", strconv.Itoa(int(one.State))},
+			{"authsessionid", strconv.FormatInt(one.ID, 10)},
+			{"requestid", one.requestID},
+			{"secsignid", one.SecSignID},
+			{"servicename", one.Name},
+			{"serviceaddress", one.Address},
+			{"authsessionstate", strconv.Itoa(int(one.State))},
 		}
 		if values["showaccesspass"] != "false" {
 			answer = append(answer, [2]string{"authsessionicondata", accessPass()})
