@@ -119,6 +119,18 @@ func (wasmHost) StartTLS(descriptor int32, server string) error {
 	return CodeError(hostStartTLS(descriptor, start(server), uint32(len(server))))
 }
 
+// decide runs what the host asks for: a verdict, or whether the settings are right.
+func decide(m Method, a Attempt) Verdict {
+	checker, checks := m.(SettingsChecker)
+	if !checks || a.text("check") != "settings" {
+		return m.Authenticate(a)
+	}
+	if err := checker.CheckSettings(a); err != nil {
+		return a.Fail(err.Error())
+	}
+	return Unknown
+}
+
 func describe(host Host) {
 	describer, ok := registered.(Describer)
 	if !ok {

@@ -266,18 +266,6 @@ func (a Attempt) Reject(reason string) Verdict {
 	return Reject
 }
 
-// decide runs what the host asks for: a verdict, or whether the settings are right.
-func decide(m Method, a Attempt) Verdict {
-	checker, checks := m.(SettingsChecker)
-	if !checks || a.text("check") != "settings" {
-		return m.Authenticate(a)
-	}
-	if err := checker.CheckSettings(a); err != nil {
-		return a.Fail(err.Error())
-	}
-	return Unknown
-}
-
 // Fail logs why the method can't decide and returns the verdict Fail.
 func (a Attempt) Fail(message string) Verdict {
 	a.host.Log(Error, message)
