@@ -40,6 +40,7 @@ const (
 	ApprovalSuspendedType  Type = Root + ".approval.suspended"
 	ApprovalFrozenType     Type = Root + ".approval.frozen"
 	ApprovalRememberedType Type = Root + ".approval.remembered"
+	DecisionRefusedType    Type = Root + ".approval.decision_refused"
 	ServerStartedType      Type = Root + ".server.started"
 	ServerStoppedType      Type = Root + ".server.stopped"
 	ServerReloadedType     Type = Root + ".server.reloaded"
@@ -88,6 +89,12 @@ const (
 	ApprovalExpired  Reason = "approval_expired"
 	ApprovalFrozen   Reason = "approval_frozen" // the other system asks this person no more
 	ApprovalLost     Reason = "approval_suspended"
+	BadDecision      Reason = "bad_decision" // a message that can't be read
+	BadSignature     Reason = "bad_signature"
+	OtherRequest     Reason = "other_request"
+	TooLate          Reason = "too_late"
+	NotEnrolled      Reason = "not_enrolled"
+	DecidedTwice     Reason = "decided_twice"
 	Revoked          Reason = "revoked" // by an administrator
 	PasswordExpired  Reason = "password_expired"
 	MustChange       Reason = "password_must_change" // before anything else
@@ -105,6 +112,7 @@ func (r Reason) Known() bool {
 		BadName, EmptyPassword, InputTooLong, HomeUnavailable, EventNotStored, ShuttingDown, MethodStopped,
 		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits, MethodBroken,
 		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
+		BadDecision, BadSignature, OtherRequest, TooLate, NotEnrolled, DecidedTwice,
 		PasswordExpired, MustChange, NotAtThisTime, SourceNotAllowed, NameNotAllowed:
 		return true
 	}
@@ -170,6 +178,16 @@ type Approval struct {
 	// DurationMS is since the factor was asked.
 	DurationMS int64 `json:"duration_ms"`
 }
+
+// DecisionRefused says that an approver's message did not count.
+type DecisionRefused struct {
+	Key     string `json:"key"`               // on whose subject it came
+	Request string `json:"request,omitempty"` // the ID that it names, if it is one
+	Reason  Reason `json:"reason"`
+}
+
+// EventType implements [Payload].
+func (*DecisionRefused) EventType() Type { return DecisionRefusedType }
 
 // SessionOpened follows an accepted login once the client was told so.
 type SessionOpened struct {
@@ -274,6 +292,8 @@ func newPayload(t Type) Payload {
 	case ApprovalRequestedType, ApprovalDeliveredType, ApprovalApprovedType, ApprovalDeniedType, ApprovalExpiredType, ApprovalCancelledType,
 		ApprovalSuspendedType, ApprovalFrozenType, ApprovalRememberedType:
 		return &Approval{State: t}
+	case DecisionRefusedType:
+		return &DecisionRefused{}
 	case SessionOpenedType:
 		return &SessionOpened{}
 	case SessionClosedType:

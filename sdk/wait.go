@@ -8,7 +8,8 @@ func (a Attempt) Sleep(d time.Duration) error {
 	return a.host.Sleep(uint32(max(0, min(d/time.Millisecond, 1<<31))))
 }
 
-// Ask asks an approver of the host for a decision, showing the prompt, and waits for it.
+// Ask asks an approver of the host for a decision, showing the prompt, and waits for it. Only a second factor may. ErrAbsent:
+// nobody is enrolled to decide for this user.
 func (a Attempt) Ask(prompt string) (bool, error) {
 	if err := a.host.Set("ask.prompt", prompt); err != nil {
 		return false, err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
+	"github.com/sallyport-ftps/sallyport/host/approval"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
@@ -109,6 +110,21 @@ func (c *Client) SetStopped(ctx context.Context, id string, stopped bool) (Metho
 		verb = "/stop"
 	}
 	return call[Method](ctx, c, http.MethodPost, "/v1/methods/"+url.PathEscape(id)+verb, nil)
+}
+
+// Enroll adds an approver.
+func (c *Client) Enroll(ctx context.Context, one approval.Approver) (approval.Approver, error) {
+	return call[approval.Approver](ctx, c, http.MethodPost, "/v1/approvers", one)
+}
+
+// Approvers lists the approvers.
+func (c *Client) Approvers(ctx context.Context) ([]approval.Approver, error) {
+	return call[[]approval.Approver](ctx, c, http.MethodGet, "/v1/approvers", nil)
+}
+
+// RevokeApprover removes an approver.
+func (c *Client) RevokeApprover(ctx context.Context, name string) (approval.Approver, error) {
+	return call[approval.Approver](ctx, c, http.MethodDelete, "/v1/approvers/"+url.PathEscape(name), nil)
 }
 
 // Approvals lists second factors that are open or remembered.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
+	"github.com/sallyport-ftps/sallyport/host/approval"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
@@ -22,6 +23,7 @@ type Backend struct {
 	Accounts  *account.Accounts
 	Logins    Logins
 	Methods   Methods
+	Approvers *approval.Approvers
 	Approvals Approvals // nil: no server runs
 	Events    Events
 	Reload    func(ctx context.Context) (Reloaded, error) // nil: nothing to reload
@@ -86,6 +88,10 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/methods", answer(methods, h.listMethods))
 	mux.HandleFunc("POST /v1/methods/{id}/stop", answer(methods, h.setStopped(true)))
 	mux.HandleFunc("POST /v1/methods/{id}/start", answer(methods, h.setStopped(false)))
+	approvers := b.Approvers != nil
+	mux.HandleFunc("GET /v1/approvers", answer(approvers, func(r *http.Request) ([]approval.Approver, error) { return h.Approvers.List(r.Context()) }))
+	mux.HandleFunc("POST /v1/approvers", answer(approvers, h.enroll))
+	mux.HandleFunc("DELETE /v1/approvers/{name}", answer(approvers, h.revokeApprover))
 	mux.HandleFunc("GET /v1/approvals", answer(b.Approvals != nil, func(*http.Request) ([]Approval, error) { return h.Approvals.Approvals(), nil }))
 	mux.HandleFunc("DELETE /v1/approvals/{id}", answer(b.Approvals != nil, func(r *http.Request) (Revoked, error) { return h.Approvals.Revoke(r.PathValue("id")) }))
 	mux.HandleFunc("POST /v1/reload", answer(b.Reload != nil, func(r *http.Request) (Reloaded, error) { return b.Reload(r.Context()) }))
@@ -121,11 +127,11 @@ var (
 func status(err error) int {
 	var refusal *policy.Refusal
 	switch {
-	case errors.As(err, &refusal), errors.Is(err, account.ErrInvalid), errors.Is(err, errInput):
+	case errors.As(err, &refusal), errors.Is(err, account.ErrInvalid), errors.Is(err, errInput), errors.Is(err, approval.ErrWrongKey):
 		return http.StatusBadRequest
-	case errors.Is(err, account.ErrNotFound), errors.Is(err, ErrNotFound):
+	case errors.Is(err, account.ErrNotFound), errors.Is(err, ErrNotFound), errors.Is(err, approval.ErrUnknown):
 		return http.StatusNotFound
-	case errors.Is(err, account.ErrExists), errors.Is(err, state.ErrConflict):
+	case errors.Is(err, account.ErrExists), errors.Is(err, approval.ErrEnrolled), errors.Is(err, state.ErrConflict):
 		return http.StatusConflict
 	case errors.Is(err, errNotHere), errors.Is(err, account.ErrOverloaded):
 		return http.StatusServiceUnavailable
@@ -215,6 +221,26 @@ func (h handler) setEnabled(enabled bool) func(*http.Request) (account.Account, 
 		}
 		return h.changed(what, a, err)
 	}
+}
+
+func (h handler) enroll(r *http.Request) (approval.Approver, error) {
+	n, err := read[approval.Approver](r)
+	if err != nil {
+		return n, err
+	}
+	one, err := h.Approvers.Enroll(r.Context(), n)
+	if err == nil && h.Log != nil {
+		h.Log.Info("approver enrolled by the administrator", "approver", one.Name, "key", one.Key, "accounts", one.Accounts, "groups", one.Groups)
+	}
+	return one, err
+}
+
+func (h handler) revokeApprover(r *http.Request) (approval.Approver, error) {
+	one, err := h.Approvers.Revoke(r.Context(), r.PathValue("name"))
+	if err == nil && h.Log != nil {
+		h.Log.Info("approver revoked by the administrator", "approver", one.Name, "key", one.Key)
+	}
+	return one, err
 }
 
 func (h handler) enrolCodes(r *http.Request) (account.Enrolment, error) {

@@ -41,6 +41,7 @@ type Options struct {
 const (
 	auditBytes     = 1 << 30   // the oldest events go first
 	activityBytes  = 256 << 20 // the same
+	askBytes       = 16 << 20  // requests to approvers, and as much of decisions
 	maxEvent       = 64 << 10
 	maxSubscribers = 256
 	maxSubjects    = 100     // subscriptions of one subscriber
@@ -76,6 +77,10 @@ type Bus struct {
 	conn    *nats.Conn
 	js      jetstream.JetStream
 
+	own       string // our own public key
+	reader    string // the subscriber's
+	decisions jetstream.ConsumeContext
+
 	notes       chan events.Event
 	stopWriting context.CancelFunc
 	done        chan struct{} // closed when the notes are written
@@ -94,7 +99,11 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make server key: %w", err)
 	}
-	options, err := serverOptions(o, reader, own)
+	ownKey, err := own.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("server key: %w", err)
+	}
+	options, err := serverOptions(o, users(ownKey, reader, nil))
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +113,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	}
 	ns.SetLogger(logger{o.Log}, false, false)
 	go ns.Start()
-	b := &Bus{options: o, server: ns, notes: make(chan events.Event, noteQueue), done: make(chan struct{})}
+	b := &Bus{options: o, server: ns, own: ownKey, reader: reader, notes: make(chan events.Event, noteQueue), done: make(chan struct{})}
 	if !ns.ReadyForConnections(startTimeout) {
 		b.stopServer()
 		return nil, fmt.Errorf("event server did not start within %v; is %s free, and can %s be written?", startTimeout, o.Listen, o.Dir)
@@ -147,11 +156,7 @@ func subscriberKey(file string) (string, error) {
 	return public, nil
 }
 
-func serverOptions(o Options, reader string, own nkeys.KeyPair) (*server.Options, error) {
-	ownKey, err := own.PublicKey()
-	if err != nil {
-		return nil, fmt.Errorf("server key: %w", err)
-	}
+func serverOptions(o Options, users []*server.NkeyUser) (*server.Options, error) {
 	options := &server.Options{
 		ServerName:             "sallyport",
 		DontListen:             o.Listen == "",
@@ -159,7 +164,7 @@ func serverOptions(o Options, reader string, own nkeys.KeyPair) (*server.Options
 		JetStream:              true,
 		StoreDir:               o.Dir,
 		SyncAlways:             true,
-		JetStreamMaxStore:      auditBytes + activityBytes + 64<<20,
+		JetStreamMaxStore:      auditBytes + activityBytes + 2*askBytes + 64<<20,
 		JetStreamMaxMemory:     16 << 20,
 		DisableJetStreamBanner: true,
 		MaxConn:                maxSubscribers,
@@ -167,13 +172,7 @@ func serverOptions(o Options, reader string, own nkeys.KeyPair) (*server.Options
 		MaxPending:             maxPending,
 		MaxPayload:             maxEvent,
 		MaxControlLine:         2048,
-		Nkeys: []*server.NkeyUser{
-			{Nkey: ownKey},
-			{Nkey: reader, Permissions: &server.Permissions{
-				Publish:   &server.SubjectPermission{Deny: []string{">"}},
-				Subscribe: &server.SubjectPermission{Allow: []string{events.Root + ".>"}},
-			}},
-		},
+		Nkeys:                  users,
 	}
 	if o.Listen == "" {
 		return options, nil
@@ -193,11 +192,8 @@ func serverOptions(o Options, reader string, own nkeys.KeyPair) (*server.Options
 }
 
 func (b *Bus) connect(ctx context.Context, own nkeys.KeyPair) error {
-	key, err := own.PublicKey()
-	if err != nil {
-		return fmt.Errorf("server key: %w", err)
-	}
-	b.conn, err = nats.Connect("", nats.InProcessServer(b.server), nats.Nkey(key, own.Sign), nats.MaxReconnects(-1))
+	var err error
+	b.conn, err = nats.Connect("", nats.InProcessServer(b.server), nats.Nkey(b.own, own.Sign), nats.MaxReconnects(-1))
 	if err != nil {
 		return fmt.Errorf("connect to the event server: %w", err)
 	}
@@ -237,6 +233,14 @@ func (b *Bus) Addr() string {
 		return ""
 	}
 	return b.server.Addr().String()
+}
+
+func (b *Bus) port() int {
+	addr, ok := b.server.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0
+	}
+	return addr.Port
 }
 
 // Store returns once the event is on disk.
@@ -313,6 +317,9 @@ func (b *Bus) Close() {
 }
 
 func (b *Bus) stopServer() {
+	if b.decisions != nil {
+		b.decisions.Stop()
+	}
 	if b.conn != nil {
 		b.conn.Close()
 	}

@@ -56,6 +56,7 @@ var rules = map[string][]string{
 	"sdk/sdkhttp":              {"sdk"},
 	"plugins":                  {},
 	"plugins/local":            {"sdk"},
+	"plugins/push":             {"sdk"},
 	"plugins/totp":             {"sdk"},
 	"plugins/deny":             {"sdk"},
 	"plugins/anonymous":        {"sdk"},
@@ -65,11 +66,12 @@ var rules = map[string][]string{
 	"plugins/ldap":             {"sdk", "sdk/sdknet", "github.com/go-ldap/ldap/v3", "github.com/go-asn1-ber/asn1-ber"},
 	"plugins/radius":           {"sdk", "sdk/sdknet", "layeh.com/radius/..."},
 	"events":                   {},
+	"events/approver":          {"events", "github.com/nats-io/nats.go/...", "github.com/nats-io/nkeys"},
 	"host/secret":              {},
 	"host/policy":              {"events", "host/secret", "github.com/nbutton23/zxcvbn-go", "golang.org/x/text/..."},
 	"host/state":               {"go.etcd.io/bbolt/..."},
 	"host/account":             {"events", "host/policy", "host/secret", "host/state", "github.com/go-crypt/crypt/...", "github.com/pquerna/otp/..."},
-	"host/approval":            {"events", "host/secret"},
+	"host/approval":            {"events", "host/secret", "host/state", "github.com/google/uuid", "github.com/nats-io/nkeys"},
 	"host/auth":                {"events", "host/approval", "host/policy", "host/secret", "github.com/google/uuid"},
 	"host/endpoint":            {},
 	"host/sandbox":             {"sdk", "host/endpoint", "host/secret", "github.com/tetratelabs/wazero/...", "golang.org/x/sys/unix"},
@@ -77,9 +79,9 @@ var rules = map[string][]string{
 	"host/ftps":                {"events", "host/auth", "host/policy", "host/secret", "github.com/fclairamb/ftpserverlib", "github.com/spf13/afero", "github.com/google/uuid", "golang.org/x/sys/unix"},
 	"host/config":              {"host/approval", "host/endpoint", "host/policy", "host/sandbox", "host/secret", "github.com/hashicorp/hcl/v2/...", "github.com/zclconf/go-cty/..."},
 	"host/cases":               {"sdk", "host/config", "host/endpoint", "host/sandbox", "host/secret", "github.com/hashicorp/hcl/v2/..."},
-	"host/admin":               {"events", "host/account", "host/policy", "host/secret", "host/state"},
+	"host/admin":               {"events", "host/account", "host/approval", "host/policy", "host/secret", "host/state"},
 	"host/cmd/sallyport":       {"..."},
-	"examples":                 {"sdk", "events", "plugins/secsign/idserver", "github.com/nats-io/nats.go"},
+	"examples":                 {"sdk", "events", "events/approver", "plugins/secsign/idserver", "github.com/nats-io/nats.go"},
 }
 
 func TestImports(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/cipher"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -327,6 +328,8 @@ func (a *attempt) doAsk(prompt string) func(ctx context.Context) *said {
 	return func(ctx context.Context) *said {
 		yes, err := a.call.Ask(ctx, prompt)
 		switch {
+		case errors.Is(err, ErrNobody):
+			return &said{call: callAsk, code: sdk.CodeAbsent}
 		case err != nil:
 			a.logHost(ctx, slog.LevelError, "ask: "+err.Error())
 			return &said{call: callAsk, code: sdk.CodeFailed}

@@ -102,6 +102,7 @@ type Stats struct {
 // Errors of Run that say nothing of the plugin's health.
 var (
 	ErrFailed     = errors.New("plugin says that it failed")
+	ErrNobody     = errors.New("there is nobody to ask") // of Call.Ask
 	ErrOverloaded = errors.New("too many answers are kept for attempts that wait")
 )
 

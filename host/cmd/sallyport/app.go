@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -21,9 +22,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/admin"
+	"github.com/sallyport-ftps/sallyport/host/approval"
 	"github.com/sallyport-ftps/sallyport/host/auth"
 	"github.com/sallyport-ftps/sallyport/host/bus"
 	"github.com/sallyport-ftps/sallyport/host/config"
@@ -50,6 +54,7 @@ type app struct {
 	log       *slog.Logger
 	data      *dataDir
 	accounts  *account.Accounts
+	approvers *approval.Approvers
 	bus       *bus.Bus
 	authority *auth.Authority
 	sandbox   *sandbox.Runtime
@@ -143,7 +148,7 @@ func (a *app) openSandbox(ctx context.Context, own []net.Addr) (err error) {
 }
 
 func (a *app) loader() loader {
-	return loader{runtime: a.sandbox, accounts: a.accounts, log: a.log, before: a.current.methods}
+	return loader{runtime: a.sandbox, accounts: a.accounts, approvers: a.approvers, log: a.log, before: a.current.methods}
 }
 
 // isOurs reports whether an address is one of our listeners.
@@ -186,6 +191,11 @@ func (a *app) openAccounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	id, err := serverID(a.data.file(serverIDFile))
+	if err != nil {
+		return err
+	}
+	a.approvers = approval.NewApprovers(store, id, a.config().Server.Name, a.tell, a.log)
 	key, err := account.LoadKey(a.data.file(codesFile))
 	if err != nil {
 		return err
@@ -214,7 +224,42 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 		return err
 	}
 	a.closers = append(a.closers, a.bus.Close)
-	return nil
+	if a.approvers == nil {
+		return nil
+	}
+	if err := a.approvers.Connect(ctx, a.bus); err != nil {
+		return err
+	}
+	return a.bus.Decisions(ctx, a.approvers.Decided)
+}
+
+// tell stores an event that nobody waits for.
+func (a *app) tell(ctx context.Context, e events.Payload) {
+	if a.bus == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := a.bus.Store(ctx, e); err != nil {
+		a.log.Error("event not stored", "type", e.EventType(), "err", err)
+	}
+}
+
+// serverID names this server for good: decisions are for it alone. It is made at the first start.
+func serverID(file string) (string, error) {
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		raw = []byte(uuid.NewString() + "\n")
+		err = os.WriteFile(file, raw, 0o600)
+	}
+	if err != nil {
+		return "", fmt.Errorf("server ID: %w", err)
+	}
+	id, err := uuid.Parse(strings.TrimSpace(string(raw)))
+	if err != nil {
+		return "", fmt.Errorf("server ID: %s is damaged; approvers' answers to open requests are lost if you remove it: %w", file, err)
+	}
+	return id.String(), nil
 }
 
 // close undoes open. The lock on the data folder goes last.
@@ -241,6 +286,7 @@ func (a *app) closeParts() {
 func (a *app) backend() admin.Backend {
 	b := admin.Backend{
 		Accounts:  a.accounts,
+		Approvers: a.approvers,
 		Server:    admin.Server{Version: version(), Config: absolute(a.config().File)},
 		CheckHome: func(home string) error { return policy.HomeApart(home, a.data.private) },
 	}

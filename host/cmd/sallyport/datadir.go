@@ -27,14 +27,15 @@ func (d *dataDir) file(name string) string { return filepath.Join(d.private, nam
 
 // The files of the private folder.
 const (
-	stateFile  = "state.db"
-	socketFile = "sallyport.sock"
-	lockFile   = "lock"
-	keyFile    = "tls.key"
-	codesFile  = "codes.key"
-	seedFile   = "subscriber.nk"
-	eventsDir  = "events"
-	cacheDir   = "cache"
+	stateFile    = "state.db"
+	socketFile   = "sallyport.sock"
+	lockFile     = "lock"
+	keyFile      = "tls.key"
+	codesFile    = "codes.key"
+	serverIDFile = "server.id"
+	seedFile     = "subscriber.nk"
+	eventsDir    = "events"
+	cacheDir     = "cache"
 )
 
 // errInUse says that another process holds the data folder.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
@@ -38,10 +39,11 @@ type methods struct {
 
 // loader loads plugins. What the methods before had already is taken from them.
 type loader struct {
-	runtime  *sandbox.Runtime
-	accounts *account.Accounts
-	log      *slog.Logger
-	before   *methods
+	runtime   *sandbox.Runtime
+	accounts  *account.Accounts
+	approvers *approval.Approvers
+	log       *slog.Logger
+	before    *methods
 }
 
 // load compiles the plugins side by side, and shows each method its settings.
@@ -70,7 +72,7 @@ func (l loader) load(ctx context.Context, c *config.Config) (_ *methods, err err
 		if err := tryCheck(ctx, c.Server.Name, one, plugin); err != nil {
 			return nil, err
 		}
-		m.byID[one.ID] = &method{config: one, server: c.Server.Name, plugin: plugin, reach: l.runtime.NewReach(one.Grants, one.Limits), accounts: l.accounts, log: l.log.With("method", one.ID)}
+		m.byID[one.ID] = &method{config: one, server: c.Server.Name, plugin: plugin, reach: l.runtime.NewReach(one.Grants, one.Limits), accounts: l.accounts, approvers: l.approvers, log: l.log.With("method", one.ID)}
 	}
 	return m, nil
 }
@@ -262,12 +264,13 @@ func missing(c config.Authentication, needs []string, granted []endpoint.Endpoin
 // method is a plugin as an authentication method: it turns an attempt into fields for the
 // sandbox, and what comes out into an answer.
 type method struct {
-	config   config.Authentication
-	server   string // its name
-	plugin   *sandbox.Plugin
-	reach    *sandbox.Reach
-	accounts *account.Accounts
-	log      *slog.Logger
+	config    config.Authentication
+	server    string // its name
+	plugin    *sandbox.Plugin
+	reach     *sandbox.Reach
+	accounts  *account.Accounts
+	approvers *approval.Approvers
+	log       *slog.Logger
 }
 
 // Authenticate implements auth.Method.
@@ -284,6 +287,9 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 		Verify:       check.verify,
 		Debug:        m.config.Debug,
 		Log:          m.log.With("login", a.ID),
+	}
+	if a.First != nil {
+		call.Ask = m.askApprover(a)
 	}
 	call.Approval = func(told sandbox.Approval) {
 		call.Log.Info("approval", "state", told.State, "ref", told.Ref)
@@ -333,6 +339,37 @@ func (m *method) ask(ctx context.Context, call sandbox.Call, check *accountCheck
 	case sdk.Fail:
 	}
 	return auth.Answer{}
+}
+
+// askApprover asks those who are enrolled to decide for the user.
+func (m *method) askApprover(a auth.Attempt) func(ctx context.Context, prompt string) (bool, error) {
+	tell := func(s approval.State) {
+		if a.Tell != nil {
+			a.Tell(s)
+		}
+	}
+	return func(ctx context.Context, prompt string) (bool, error) {
+		if m.approvers == nil { // sallyport check
+			return false, sandbox.ErrNobody
+		}
+		who := approval.Asked{User: a.User, Service: a.Service, Prompt: prompt, Groups: a.First.Groups, Expires: time.Now().Add(m.config.Timeout)}
+		if a.Peer.IsValid() {
+			who.Peer = a.Peer.String()
+		}
+		if deadline, ok := ctx.Deadline(); ok {
+			who.Expires = deadline
+		}
+		yes, err := m.approvers.Ask(ctx, who, func() { tell(approval.Requested) })
+		switch {
+		case errors.Is(err, approval.ErrNobody):
+			return false, sandbox.ErrNobody
+		case err == nil && yes:
+			tell(approval.Approved)
+		case err == nil:
+			tell(approval.Denied)
+		}
+		return yes, err
+	}
 }
 
 // lines keeps what a plugin logs, for whoever tries a login, and passes it on.

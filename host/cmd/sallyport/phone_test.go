@@ -203,3 +203,45 @@ func TestPhoneAndClientsThatGiveUp(t *testing.T) {
 	_ = last.Wait()
 	waitOpen(t, ids, 0)
 }
+
+// Real clients through the whole dialogue, each with one push; one of them is killed while it waits.
+func TestPhoneClients(t *testing.T) {
+	needPrograms(t, "lftp", "python3")
+	s, ids, url := newPhone(t, `linger = "3s"`)
+	for i := range 8 {
+		writeFile(t, s.path("data", "files", "alice", fmt.Sprintf("file%d.txt", i)), strings.NewReader("content"))
+	}
+	ids.SetRule("alice-at-example", &idserver.Rule{After: 2 * time.Second, State: idserver.Authenticated})
+	address := strings.TrimSuffix(strings.TrimPrefix(url, "ftp://"), "/")
+	ca := s.path("data", "tls.crt")
+	s.run("lftp", "-u", "alice,"+goodPassword, "-e", "set ftp:ssl-force true; set ssl:ca-file "+ca+"; mirror --parallel=4 / "+s.path("mirrored")+"; exit", "ftp://"+address)
+	if got := readTree(t, s.path("mirrored")); strings.Count(got, "file") != 8 {
+		t.Errorf("mirrored: %q", got)
+	}
+	if n := ids.Count("ReqRequestAuthSession"); n != 1 {
+		t.Errorf("lftp with four connections: %d pushes", n)
+	}
+	s.sallyport("", "approval", "revoke", "alice")
+	host, port, _ := strings.Cut(address, ":")
+	s.run("python3", "-c", `
+import ftplib, ssl, sys
+host, port, ca, password = sys.argv[1:]
+f = ftplib.FTP_TLS(context=ssl.create_default_context(cafile=ca))
+f.connect(host, int(port)); f.login("alice", password); f.prot_p()
+assert len(f.nlst()) == 8
+f.quit()`, host, port, ca, goodPassword)
+	if n := ids.Count("ReqRequestAuthSession"); n != 2 {
+		t.Errorf("ftplib: %d pushes", n-1)
+	}
+	killed := s.phoneCurl("bob", url)
+	if err := killed.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitOpen(t, ids, 1)
+	_ = killed.Process.Kill()
+	_ = killed.Wait()
+	waitOpen(t, ids, 0)
+	if n := ids.Count("ReqCancelAuthSession"); n != 1 {
+		t.Errorf("%d cancels", n)
+	}
+}
