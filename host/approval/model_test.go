@@ -43,7 +43,7 @@ type model struct {
 	mu       sync.Mutex
 	lives    map[string][]string // events by the login that began the request
 	open     map[string]int      // requests at once, by user
-	people   []*callee          // who are being asked
+	people   []*callee           // who are being asked
 	approved map[string]bool     // logins whose request was approved
 	waiting  sync.WaitGroup
 	leave    []context.CancelFunc

@@ -184,8 +184,23 @@ func TestCallsToTheHostBesideSockets(t *testing.T) {
 		return sandbox.Verified{Code: sdk.VerifyRight}, nil
 	}
 	got, err := p.Run(t.Context(), c)
-	if err != nil || got.Verdict != sdk.Accept || got.Stats.Runs != 4 || connections.Load() != 2 || !strings.Contains(log.String(), "200 OK fine") || strings.Count(log.String(), "dialling") != 2 {
+	if err != nil || got.Verdict != sdk.Accept || got.Stats.Runs != 6 || connections.Load() != 2 || !strings.Contains(log.String(), "200 OK fine") || strings.Count(log.String(), "dialling") != 2 {
 		t.Errorf("got %v, %v, %+v, %d connections: %s", got.Verdict, err, got.Stats, connections.Load(), log)
+	}
+}
+
+// A plugin that connects again and again is stopped: the directory that it was granted is not its own to flood.
+func TestDialFlood(t *testing.T) {
+	var connections atomic.Int32
+	tcp := serveTCP(t, nil, func(net.Conn) { connections.Add(1) })
+	r := newRuntime(t)
+	p := loadOn(t, r, netGuest(t), patient)
+	c, _ := dialing(t, r, "flood", "tcp://"+tcp, nil)
+	if got, err := p.Run(t.Context(), c); err == nil || !errors.Is(err, sandbox.ErrLimit) || got.Verdict != sdk.Fail {
+		t.Errorf("got %v, %v", got.Verdict, err)
+	}
+	if n := connections.Load(); n > int32(limits().Runs) {
+		t.Errorf("%d connections", n)
 	}
 }
 

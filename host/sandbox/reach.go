@@ -55,7 +55,7 @@ func (r *Runtime) NewReach(grants Grants, limits Limits) *Reach {
 			TLSClientConfig:        &tls.Config{RootCAs: grants.CA, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    connectTimeout,
 			MaxResponseHeaderBytes: maxHeader,
-			MaxIdleConnsPerHost:    16,
+			MaxIdleConnsPerHost:    max(1, limits.Requests), // fewer, and a busy service gets a TLS handshake for each request
 			IdleConnTimeout:        limits.HTTP * 6,
 			DisableCompression:     true,
 		},

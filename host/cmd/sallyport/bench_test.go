@@ -83,12 +83,22 @@ func benchLogins(t *testing.T, s *server) (cpuOfOne time.Duration) {
 }
 
 func benchLogin(t testing.TB, addr, user string) *textproto.Conn {
+	conn, expect := benchDial(t, addr)
+	_ = conn.PrintfLine("USER %s", user)
+	expect(331)
+	_ = conn.PrintfLine("PASS %s", goodPassword)
+	expect(230)
+	return conn
+}
+
+// benchDial connects and begins TLS.
+func benchDial(t testing.TB, addr string) (conn *textproto.Conn, expect func(code int)) {
 	raw, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := textproto.NewConn(raw)
-	expect := func(code int) {
+	conn = textproto.NewConn(raw)
+	expect = func(code int) {
 		if _, message, err := conn.ReadResponse(code); err != nil {
 			t.Fatalf("want %d: %s %v", code, message, err)
 		}
@@ -97,11 +107,23 @@ func benchLogin(t testing.TB, addr, user string) *textproto.Conn {
 	_ = conn.PrintfLine("AUTH TLS")
 	expect(234)
 	conn = textproto.NewConn(tls.Client(raw, &tls.Config{InsecureSkipVerify: true}))
+	return conn, expect
+}
+
+// beginLogin sends the password, and returns a function that waits for the answer.
+func beginLogin(t testing.TB, addr, user string) (accepted func() bool) {
+	conn, expect := benchDial(t, addr)
 	_ = conn.PrintfLine("USER %s", user)
 	expect(331)
 	_ = conn.PrintfLine("PASS %s", goodPassword)
-	expect(230)
-	return conn
+	return func() bool {
+		_, message, err := conn.ReadResponse(230)
+		if err != nil {
+			t.Errorf("%s: %s %v", user, message, err)
+		}
+		_ = conn.Close()
+		return err == nil
+	}
 }
 
 // cpu is the processor time that the server has used so far.

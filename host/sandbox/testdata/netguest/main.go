@@ -39,6 +39,13 @@ func (method) Authenticate(a sdk.Attempt) sdk.Verdict {
 				break
 			}
 		}
+	case "flood":
+		for err == nil {
+			var conn *sdknet.Conn
+			if conn, err = sdknet.Dial(a, address); err == nil {
+				err = conn.Close()
+			}
+		}
 	case "http":
 		err = useHTTP(a)
 	case "mixed":
