@@ -378,7 +378,9 @@ func (g *guest) exchange() (*said, int32) {
 	if request.basic { // as it stands in the header
 		g.secrets = append(g.secrets, base64.StdEncoding.EncodeToString([]byte(request.username+":"+request.password)))
 	}
-	g.debug("http: %s %s", request.method, g.set[requestPrefix+"url"])
+	if g.call.Debug {
+		g.debug("http: %s %s", request.method, g.set[requestPrefix+"url"])
+	}
 	s := g.wait(callHTTP, g.doHTTP(request))
 	g.noteWhy(s)
 	return s, s.code

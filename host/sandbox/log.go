@@ -97,6 +97,7 @@ func (a *attempt) debugLine(format string, args ...any) {
 // debugField logs a field. A password is never shown, whatever it may look like.
 func (g *guest) debugField(what, name, value string, code int32) {
 	switch {
+	case !g.call.Debug: // before anything is made for a line that nobody wants
 	case code < 0:
 		g.debug("%s %s: %v", what, name, sdk.CodeError(code))
 	case name == "password":
