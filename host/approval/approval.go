@@ -90,6 +90,7 @@ type Desk[T any] struct {
 	mu         sync.Mutex
 	requests   map[key]*request[T]
 	people     map[person]*record[T]
+	crowd      int // so many people, and those of whom nothing is known are forgotten
 	remembered map[key]*memory
 	sessions   map[place]int
 	closing    bool
@@ -225,7 +226,7 @@ func (d *Desk[T]) person(q Question, now time.Time) *record[T] {
 
 // forgetPeople keeps those of whom something is known.
 func (d *Desk[T]) forgetPeople(now time.Time) {
-	if len(d.people) < 1000 {
+	if len(d.people) < d.crowd {
 		return
 	}
 	for who, p := range d.people {
@@ -234,6 +235,7 @@ func (d *Desk[T]) forgetPeople(now time.Time) {
 			delete(d.people, who)
 		}
 	}
+	d.crowd = max(1000, 2*len(d.people)) // looking at all of them each time would cost their square
 }
 
 // begin is called with the lock. The request outlives the login that begins it.

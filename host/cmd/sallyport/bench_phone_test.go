@@ -19,9 +19,9 @@ import (
 	"github.com/sallyport-ftps/sallyport/plugins/secsign/idserver"
 )
 
-// TestBenchPhone holds 5,000 FTPS connections, each of its own user with its own push, and approves them all.
+// TestBenchPhone holds 10,000 FTPS connections, each of its own user with its own push, and approves them all.
 func TestBenchPhone(t *testing.T) {
-	const logins, poll = 5_000, 10
+	const logins, poll = 10_000, 20
 	names := make([]string, logins)
 	for i := range names {
 		names[i] = fmt.Sprintf("user%d", i)
@@ -68,6 +68,9 @@ authentication "phone" {
     http = [%[3]q]
     ca   = file(%[5]q)
   }
+  limits {
+    run = "5s" # the clients and the ID server want the same two cores
+  }
 }
 attempts {
   per_account = 1000
@@ -92,8 +95,10 @@ attempts {
 			}
 		})
 	}
-	for len(ids.Open()) < logins && time.Since(start) < 10*time.Minute {
-		time.Sleep(time.Second)
+	for last, since := 0, time.Now(); last < logins && time.Since(since) < 15*time.Second; time.Sleep(time.Second) {
+		if n := len(ids.Open()); n > last {
+			last, since = n, time.Now()
+		}
 	}
 	all := ids.Open()
 	arrived := time.Since(start)
