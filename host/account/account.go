@@ -35,12 +35,14 @@ var (
 
 // Account is what may be shown of an account.
 type Account struct {
-	Name    string    `json:"name"` // canonical, see policy.Username
-	Groups  []string  `json:"groups"`
-	Email   string    `json:"email,omitempty"`
-	Home    string    `json:"home,omitempty"` // empty: the group's
-	Enabled bool      `json:"enabled"`
-	Created time.Time `json:"created"`
+	Name   string   `json:"name"` // canonical, see policy.Username
+	Groups []string `json:"groups"`
+	Email  string   `json:"email,omitempty"`
+	Home   string   `json:"home,omitempty"` // empty: the group's
+	// Attributes are what second factors need to know, such as "secsign_id".
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Enabled    bool              `json:"enabled"`
+	Created    time.Time         `json:"created"`
 	// PasswordChanged is when the password was last set.
 	PasswordChanged time.Time `json:"password_changed"`
 	// CodesSince is when the account got one-time codes; zero: it has none.

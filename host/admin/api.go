@@ -17,6 +17,8 @@ type NewAccount struct {
 	Email    string   `json:"email,omitempty"`
 	Home     string   `json:"home,omitempty"`
 	Password string   `json:"password"`
+	// Attributes are for second factors.
+	Attributes map[string]string `json:"attributes,omitempty"`
 }
 
 // Account is an account with what the running server knows of it.

@@ -35,7 +35,7 @@ func NewClient(dial func(ctx context.Context) (net.Conn, error)) *Client {
 // AddAccount makes an account.
 func (c *Client) AddAccount(ctx context.Context, a account.Account, password secret.Text) (account.Account, error) {
 	return call[account.Account](ctx, c, http.MethodPost, "/v1/accounts", NewAccount{
-		Name: a.Name, Groups: a.Groups, Email: a.Email, Home: a.Home, Password: password.Reveal(),
+		Name: a.Name, Groups: a.Groups, Email: a.Email, Home: a.Home, Password: password.Reveal(), Attributes: a.Attributes,
 	})
 }
 

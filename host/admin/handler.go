@@ -174,7 +174,7 @@ func (h handler) addAccount(r *http.Request) (account.Account, error) {
 			return account.Account{}, fmt.Errorf("%w: home folder %w", account.ErrInvalid, err)
 		}
 	}
-	a, err := h.Accounts.Add(r.Context(), account.Account{Name: n.Name, Groups: n.Groups, Email: n.Email, Home: n.Home}, secret.New(n.Password))
+	a, err := h.Accounts.Add(r.Context(), account.Account{Name: n.Name, Groups: n.Groups, Email: n.Email, Home: n.Home, Attributes: n.Attributes}, secret.New(n.Password))
 	return h.changed("added", a, err)
 }
 

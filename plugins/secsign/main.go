@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,6 +81,8 @@ func readSettings(a sdk.Attempt) (s settings, err error) {
 		return s, errors.New(`setting api: "legacy" and "rest" are allowed`)
 	case s.API == "rest" && s.Account == "":
 		return s, errors.New("the REST API needs the setting account, and secret \"pin\"")
+	case tooLong(a, s.Wait):
+		return s, errors.New("wait = " + s.Wait.String() + " must be shorter than the timeout of the method: set timeout = \"" + (s.Wait + 10*time.Second).String() + "\", or a shorter wait")
 	case s.Poll < time.Second || s.Wait < s.Poll:
 		return s, errors.New("poll must be a second or more, and wait longer than it")
 	}
@@ -89,6 +92,13 @@ func readSettings(a sdk.Attempt) (s settings, err error) {
 		}
 	}
 	return s, nil
+}
+
+// tooLong reports whether the method's time would be up before the person's.
+func tooLong(a sdk.Attempt, wait time.Duration) bool {
+	timeout, err := a.Get("timeout")
+	ms, parseErr := strconv.ParseInt(timeout, 10, 64)
+	return err == nil && parseErr == nil && wait.Milliseconds() >= ms
 }
 
 // CheckSettings implements sdk.SettingsChecker.

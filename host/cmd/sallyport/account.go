@@ -26,10 +26,11 @@ type accountCommand struct {
 }
 
 type accountAdd struct {
-	Name  string   `arg:"" help:"User name."`
-	Group []string `help:"Group; the first decides on home and permissions (default: default)." placeholder:"G"`
-	Email string   `help:"E-mail address." placeholder:"E"`
-	Home  string   `help:"Home folder (default: the group's)." placeholder:"DIR"`
+	Name      string            `arg:"" help:"User name."`
+	Group     []string          `help:"Group; the first decides on home and permissions (default: default)." placeholder:"G"`
+	Email     string            `help:"E-mail address." placeholder:"E"`
+	Home      string            `help:"Home folder (default: the group's)." placeholder:"DIR"`
+	Attribute map[string]string `help:"What a second factor needs to know, such as secsign_id=alice-at-example." placeholder:"NAME=VALUE"`
 	passwordFlag
 	output
 }
@@ -41,7 +42,7 @@ func (cmd accountAdd) Run(ctx context.Context, c *cli, s streams) error {
 		return err
 	}
 	return cmd.onAccount(ctx, c, s, "added", func(client *admin.Client) (account.Account, error) {
-		return client.AddAccount(ctx, account.Account{Name: cmd.Name, Groups: cmd.Group, Email: cmd.Email, Home: cmd.Home}, password)
+		return client.AddAccount(ctx, account.Account{Name: cmd.Name, Groups: cmd.Group, Email: cmd.Email, Home: cmd.Home, Attributes: cmd.Attribute}, password)
 	})
 }
 

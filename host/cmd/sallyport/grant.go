@@ -101,7 +101,7 @@ func (m *method) place(fields said, grant *auth.Grant, ignore func(field string)
 
 // ofAccount is what an account of the host gives.
 func ofAccount(a account.Account) auth.Grant {
-	return auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Access: policy.FullAccess()}
+	return auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Attributes: a.Attributes, Access: policy.FullAccess()}
 }
 
 // mapped lets the plugin's users in as an account of the host, with what the plugin narrows.

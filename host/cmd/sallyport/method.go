@@ -37,7 +37,7 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 	check := &accountCheck{accounts: m.accounts, attempt: a}
 	call := sandbox.Call{
 		Fields: map[string]string{
-			"user": a.User, "user.typed": a.Typed, "login": a.ID, "server": m.server, "service": a.Service, "service.kind": "ftps", "client.ip": clientIP(a), "client.port": clientPort(a),
+			"user": a.User, "user.typed": a.Typed, "login": a.ID, "server": m.server, "timeout": milliseconds(m.config.Timeout), "service": a.Service, "service.kind": "ftps", "client.ip": clientIP(a), "client.port": clientPort(a),
 		},
 		Settings:     m.config.Settings,
 		Password:     a.Password,
@@ -162,6 +162,9 @@ func (l *lines) Handle(ctx context.Context, r slog.Record) error {
 	}
 	return l.Handler.Handle(ctx, r)
 }
+
+// milliseconds is a duration as fields have it.
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 func clientIP(a auth.Attempt) string {
 	if !a.Peer.IsValid() {

@@ -26,7 +26,7 @@ func tryCheck(ctx context.Context, server string, c config.Authentication, plugi
 	if !plugin.Description().ChecksSettings {
 		return nil
 	}
-	result, err := plugin.Run(ctx, sandbox.Call{Fields: map[string]string{"check": "settings", "server": server}, Settings: c.Settings, SeesPassword: c.Password})
+	result, err := plugin.Run(ctx, sandbox.Call{Fields: map[string]string{"check": "settings", "server": server, "timeout": milliseconds(c.Timeout)}, Settings: c.Settings, SeesPassword: c.Password})
 	if err == nil && result.Verdict != sdk.Unknown {
 		err = fmt.Errorf("it says %v of its settings", result.Verdict)
 	}

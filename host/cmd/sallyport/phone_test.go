@@ -40,7 +40,7 @@ authentication "phone" {
   settings = {
     server       = %[2]q
     service_name = "Partner FTP"
-    users        = { alice = "alice-at-example", bob = "bob-at-example" }
+    users        = { alice = "alice-at-example" }
     poll         = "1s"
     wait         = "50s"
   }
@@ -56,7 +56,7 @@ attempts {
 }
 `, port, web.URL, ca, settings))
 	s.addAccount("alice")
-	s.addAccount("bob")
+	s.sallyport(goodPassword+"\n", "account", "add", "bob", "--password-stdin", "--attribute", "secsign_id=bob-at-example")
 	return s, ids, "ftp://127.0.0.1:" + port + "/"
 }
 
