@@ -234,7 +234,7 @@ func (a *Approvers) close(ctx context.Context, id string, keys []string, post Po
 
 // Decided takes a message from the subject of a key. What does not count is refused, with an event.
 func (a *Approvers) Decided(ctx context.Context, key string, message []byte) {
-	d, err := a.take(key, message)
+	d, err := a.take(ctx, key, message)
 	if err == nil {
 		return
 	}
@@ -261,7 +261,17 @@ func requestID(text string) string {
 // clockSkew is how far an approver's clock may be ahead.
 const clockSkew = time.Minute
 
-func (a *Approvers) take(key string, message []byte) (d events.Decision, err error) {
+// isEnrolled reports whether a key still counts: it may have been revoked since the request was sent.
+func (a *Approvers) isEnrolled(ctx context.Context, key string) bool {
+	all, err := a.List(ctx)
+	if err != nil {
+		a.log.Error("decision can't be checked, and does not count", "key", key, "err", err)
+		return false
+	}
+	return slices.ContainsFunc(all, func(one Approver) bool { return one.Key == key })
+}
+
+func (a *Approvers) take(ctx context.Context, key string, message []byte) (d events.Decision, err error) {
 	if err := json.Unmarshal(message, &d); err != nil {
 		return d, refusal{events.BadDecision, "it can't be read"}
 	}
@@ -269,6 +279,7 @@ func (a *Approvers) take(key string, message []byte) (d events.Decision, err err
 	if err != nil || d.Key != key || public.Verify(d.SignedBytes(), d.Sig) != nil {
 		return d, refusal{events.BadSignature, "its signature is not of the key on whose subject it came"}
 	}
+	enrolled := a.isEnrolled(ctx, key)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	q := a.open[d.ID]
@@ -278,7 +289,7 @@ func (a *Approvers) take(key string, message []byte) (d events.Decision, err err
 		return d, refusal{events.OtherRequest, "it is for another server"}
 	case q == nil:
 		return d, refusal{events.TooLate, "there is no such request any more"}
-	case !slices.Contains(q.keys, key):
+	case !enrolled, !slices.Contains(q.keys, key):
 		return d, refusal{events.NotEnrolled, "its key does not decide for this user"}
 	case d.Digest != q.digest:
 		return d, refusal{events.OtherRequest, "it is about another request than the one that was sent"}

@@ -196,6 +196,27 @@ func TestDecisions(t *testing.T) {
 }
 
 // Of two decisions that come at once, one counts.
+// A key that is stolen is revoked while it is asked: what it still says of an open request does not count.
+func TestRevokedWhileAsked(t *testing.T) {
+	d := newDesk(t)
+	pair := d.enroll(t, Approver{Name: "bot", Accounts: []string{"alice"}})
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan bool, 1)
+	go func() {
+		yes, _ := d.Ask(ctx, Asked{User: "alice", Expires: time.Now().Add(time.Minute)}, func() {})
+		got <- yes
+	}()
+	key, request := d.waitAsked(t, pair)
+	if _, err := d.Revoke(t.Context(), "bot"); err != nil {
+		t.Fatal(err)
+	}
+	d.Decided(t.Context(), key, decision(t, pair, request))
+	cancel()
+	if <-got || len(d.refused) != 1 || d.refused[0] != events.NotEnrolled {
+		t.Errorf("refused %v; the decision of a revoked key must be refused", d.refused)
+	}
+}
+
 func TestTwoDecisions(t *testing.T) {
 	d := newDesk(t)
 	pair := d.enroll(t, Approver{Name: "bot", Accounts: []string{"alice"}})
