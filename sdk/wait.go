@@ -18,6 +18,11 @@ func (a Attempt) Ask(prompt string) (bool, error) {
 	return answer == AskYes, err
 }
 
+// Claim says whom the request goes to, by the name that the person has with the other system, such as an ID there. Call it before
+// the request: the host lets no other login ask the same person meanwhile. By its settings the next HTTP or Ask waits for the
+// other login, or this one ends.
+func (a Attempt) Claim(person string) error { return a.host.Set("approval.person", person) }
+
 // Approval tells how far a request is that a person answers: one of ApprovalStates. Ref is what the
 // other system calls it, prompt what the person compares; both may be empty. Each change becomes one event.
 func (a Attempt) Approval(state, ref, prompt string) error {

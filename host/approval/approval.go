@@ -61,8 +61,23 @@ const (
 	Expire // its time was up
 )
 
-// Run asks the factor once, for all who wait for it. Tell hears each change of a request that a person answers.
-type Run[T any] func(ctx context.Context, tell func(state State)) (T, Decision)
+// Run asks the factor once, for all who wait for it. It is done when nothing of the request is left, also not outside.
+type Run[T any] func(ctx context.Context, r Request) (T, Decision)
+
+// Request is a factor that is being asked, as the factor sees it.
+type Request interface {
+	// Tell hears each change of a request that a person answers.
+	Tell(state State)
+	// Claim says whom the request goes to, by the name that the person has elsewhere, before it is sent: two users may
+	// be one person there. The error is a [BusyError], or the context's.
+	Claim(ctx context.Context, name string) error
+}
+
+// BusyError says why a person is not asked now.
+type BusyError struct{ Reason events.Reason }
+
+// Error implements error.
+func (e *BusyError) Error() string { return "the person is not asked now: " + string(e.Reason) }
 
 // Answer is what became of a question.
 type Answer[T any] struct {
@@ -100,7 +115,8 @@ type Desk[T any] struct {
 // key is who asks for what from where with which password: equal questions have equal keys.
 type key [sha256.Size]byte
 
-// person is whom a factor asks: the user, whichever method was the first factor.
+// person is whom a factor asks: the user, whichever method was the first factor; or, without a factor, the name that
+// was claimed.
 type person struct{ factor, user string }
 
 // place is where somebody has sessions.
@@ -118,6 +134,7 @@ type request[T any] struct {
 	linger  *time.Timer
 	cancel  context.CancelCauseFunc
 	life    *life
+	people  []*record[T] // whom it asks: the user, and who they are elsewhere; guarded by Desk.mu
 	done    chan struct{}
 	answer  Answer[T]
 }
@@ -194,24 +211,32 @@ func (d *Desk[T]) board(ctx context.Context, k key, q Question, run Run[T]) (r, 
 		}
 		return r, nil, refused
 	}
-	p := d.person(q, now)
-	switch {
-	case q.Parallel:
-	case p.open != nil && q.Queue:
-		return nil, p.open, refused
-	case p.open != nil:
-		return nil, nil, Answer[T]{Reason: events.ApproverBusy}
-	case now.Before(p.paused):
-		return nil, nil, Answer[T]{Reason: events.ApprovalsPaused}
-	case d.options.Limits.PerPerson > 0 && len(p.asked) >= d.options.Limits.PerPerson:
-		return nil, nil, Answer[T]{Reason: events.TooManyApprovals}
+	p := d.person(person{q.Factor, q.Login.User}, now)
+	if !q.Parallel {
+		if other, refused.Reason = d.mayAsk(p, q.Queue, now); other != nil || refused.Reason != "" {
+			return nil, other, refused
+		}
 	}
 	return d.begin(ctx, k, q, run, p), nil, refused
 }
 
+// mayAsk says which request must end before the person is asked, or why they are not.
+func (d *Desk[T]) mayAsk(p *record[T], queue bool, now time.Time) (other *request[T], why events.Reason) {
+	switch {
+	case p.open != nil && queue:
+		return p.open, ""
+	case p.open != nil:
+		return nil, events.ApproverBusy
+	case now.Before(p.paused):
+		return nil, events.ApprovalsPaused
+	case d.options.Limits.PerPerson > 0 && len(p.asked) >= d.options.Limits.PerPerson:
+		return nil, events.TooManyApprovals
+	}
+	return nil, ""
+}
+
 // person forgets what is too long ago.
-func (d *Desk[T]) person(q Question, now time.Time) *record[T] {
-	who := person{q.Factor, q.Login.User}
+func (d *Desk[T]) person(who person, now time.Time) *record[T] {
 	p := d.people[who]
 	if p == nil {
 		d.forgetPeople(now)
@@ -246,51 +271,96 @@ func (d *Desk[T]) begin(ctx context.Context, k key, q Question, run Run[T], p *r
 		d.store(ctx, &events.Approval{Login: q.Login, State: t, Factor: q.Factor, Reason: reason, DurationMS: after.Milliseconds()})
 	}, now: d.options.Now, log: d.options.Log.With("login", q.Login.LoginID, "method", q.Factor)}
 	d.requests[k] = r
+	r.people = []*record[T]{p}
 	if !q.Parallel {
 		p.open = r
 	}
 	d.running.Go(func() {
 		r.life.begin()
-		value, decision := run(ctx, func(state State) { d.tell(r, p, state) })
+		value, decision := run(ctx, asking[T]{d, r})
 		r.answer = Answer[T]{Value: value, Asked: true}
 		if reason := r.life.end(decision, context.Cause(ctx)); reason != "" {
 			r.answer = Answer[T]{Reason: reason}
 		}
-		d.finish(k, r, p, decision == Accepted && r.answer.Asked)
+		d.finish(k, r, decision == Accepted && r.answer.Asked)
 		cancel(nil)
 		close(r.done)
 	})
 	return r
 }
 
-// tell hears the factor. A request counts against the person when it is made.
-func (d *Desk[T]) tell(r *request[T], p *record[T], state State) {
+// asking implements [Request].
+type asking[T any] struct {
+	desk    *Desk[T]
+	request *request[T]
+}
+
+// Tell implements [Request]. A request counts against the person when it is made.
+func (a asking[T]) Tell(state State) {
+	d, r := a.desk, a.request
 	if !r.life.tell(state, "") {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.options.Now()
-	switch state {
-	case Requested:
-		p.asked = append(p.asked, now)
-	case Denied:
-		p.paused = now.Add(d.options.Limits.Pause)
+	for _, p := range r.people {
+		switch state {
+		case Requested:
+			p.asked = append(p.asked, now)
+		case Denied:
+			p.paused = now.Add(d.options.Limits.Pause)
+		}
 	}
 }
 
-func (d *Desk[T]) finish(k key, r *request[T], p *record[T], accepted bool) {
+// Claim implements [Request].
+func (a asking[T]) Claim(ctx context.Context, name string) error {
+	for {
+		other, why := a.claim(name)
+		switch {
+		case why != "":
+			return &BusyError{why}
+		case other == nil:
+			return nil
+		}
+		select {
+		case <-other.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (a asking[T]) claim(name string) (other *request[T], why events.Reason) {
+	d, r := a.desk, a.request
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.options.Now()
+	p := d.person(person{user: name}, now)
+	if p.open == r {
+		return nil, ""
+	}
+	if other, why = d.mayAsk(p, r.q.Queue, now); other == nil && why == "" {
+		p.open, r.people = r, append(r.people, p)
+	}
+	return other, why
+}
+
+func (d *Desk[T]) finish(k key, r *request[T], accepted bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if r.linger != nil {
 		r.linger.Stop()
 	}
 	delete(d.requests, k)
-	if p.open == r {
-		p.open = nil
-	}
-	if r.life.current() == string(Denied) { // also if the factor said so by its verdict only
-		p.paused = d.options.Now().Add(d.options.Limits.Pause)
+	for _, p := range r.people {
+		if p.open == r {
+			p.open = nil
+		}
+		if r.life.current() == string(Denied) { // also if the factor said so by its verdict only
+			p.paused = d.options.Now().Add(d.options.Limits.Pause)
+		}
 	}
 	if accepted && r.q.Remember > 0 {
 		d.remember(k, r.q)

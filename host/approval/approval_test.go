@@ -64,11 +64,11 @@ func question(change ...func(*Question)) Question {
 
 // phone is a factor that asks somebody who answers after a while.
 func (f *fixture) phone(after time.Duration, d Decision) Run[string] {
-	return func(ctx context.Context, tell func(State)) (string, Decision) {
+	return func(ctx context.Context, r Request) (string, Decision) {
 		f.mu.Lock()
 		f.asked++
 		f.mu.Unlock()
-		tell(Requested)
+		r.Tell(Requested)
 		select {
 		case <-time.After(after):
 			return "answered", d
@@ -113,9 +113,9 @@ func TestLives(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFixture(t, Limits{})
-				got := f.Ask(t.Context(), question(), func(_ context.Context, tell func(State)) (string, Decision) {
+				got := f.Ask(t.Context(), question(), func(_ context.Context, r Request) (string, Decision) {
 					for _, s := range c.tells {
-						tell(s)
+						r.Tell(s)
 					}
 					return "x", c.decision
 				})
@@ -241,8 +241,8 @@ func TestGivenUpIsTakenBack(t *testing.T) {
 		f := newFixture(t, Limits{})
 		ctx, cancel := context.WithCancel(t.Context())
 		cause := make(chan error, 1)
-		got := f.askFor(ctx, question(), func(ctx context.Context, tell func(State)) (string, Decision) {
-			tell(Requested)
+		got := f.askFor(ctx, question(), func(ctx context.Context, r Request) (string, Decision) {
+			r.Tell(Requested)
 			<-ctx.Done()
 			cause <- context.Cause(ctx)
 			return "", Failed
@@ -264,7 +264,7 @@ func TestRequestedTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, Limits{})
 		var tellLate func(State)
-		got := f.Ask(t.Context(), question(), func(_ context.Context, tell func(State)) (string, Decision) {
+		got := f.Ask(t.Context(), question(), func(_ context.Context, r Request) (string, Decision) {
 			tellLate = tell
 			return "", Failed
 		})
@@ -364,12 +364,12 @@ func TestManyAtOnce(t *testing.T) {
 		f := newFixture(t, Limits{})
 		var mu sync.Mutex
 		open, worst := 0, 0
-		run := func(ctx context.Context, tell func(State)) (string, Decision) {
+		run := func(ctx context.Context, r Request) (string, Decision) {
 			mu.Lock()
 			open++
 			worst = max(worst, open)
 			mu.Unlock()
-			tell(Requested)
+			r.Tell(Requested)
 			time.Sleep(time.Second)
 			mu.Lock()
 			open--
@@ -406,4 +406,50 @@ func (f *fixture) denials() (n int) {
 		}
 	}
 	return n
+}
+
+// Two users may be one person elsewhere.
+func TestClaim(t *testing.T) {
+	user := func(name string) func(*Question) {
+		return func(q *Question) { q.Login.User = name }
+	}
+	asOne := func(run Run[string]) Run[string] {
+		return func(ctx context.Context, r Request) (string, Decision) {
+			for range 2 { // again by the same request is no other
+				if err := r.Claim(ctx, "one phone"); err != nil {
+					return err.Error(), Rejected
+				}
+			}
+			return run(ctx, r)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, Limits{Pause: time.Minute, PerPerson: 2, Window: time.Hour})
+		first := f.ask(question(user("alice")), asOne(f.phone(10*time.Second, Accepted)))
+		if got := f.Ask(t.Context(), question(user("bob")), asOne(f.phone(0, Accepted))); got.Value != (&BusyError{events.ApproverBusy}).Error() {
+			t.Errorf("while alice is asked: %+v", got)
+		}
+		waits := f.ask(question(user("bob"), func(q *Question) { q.Queue = true }), asOne(f.phone(time.Second, Rejected)))
+		leaves, leave := context.WithCancel(t.Context())
+		left := f.askFor(leaves, question(user("carol"), func(q *Question) { q.Queue, q.Linger = true, 0 }), asOne(f.phone(time.Second, Accepted)))
+		if f.asked != 1 {
+			t.Errorf("%d asked at once", f.asked)
+		}
+		leave()
+		if got := <-left; got.Reason != events.ClientLeft {
+			t.Errorf("who left: %+v", got)
+		}
+		if got := <-first; got.Value != "answered" {
+			t.Errorf("the first: %+v", got)
+		}
+		if got := <-waits; got.Value != "answered" || f.asked != 2 {
+			t.Errorf("who waited: %+v, %d asked", got, f.asked)
+		}
+		for _, why := range []events.Reason{events.ApprovalsPaused, events.TooManyApprovals} { // both were asked, and one denied
+			if got := f.Ask(t.Context(), question(user("dave")), asOne(f.phone(0, Accepted))); got.Value != (&BusyError{why}).Error() {
+				t.Errorf("got %+v, want %v", got, why)
+			}
+			time.Sleep(2 * time.Minute)
+		}
+	})
 }

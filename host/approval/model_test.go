@@ -107,7 +107,7 @@ func (m *model) run(steps int) {
 func (m *model) ask() {
 	m.next++
 	q := Question{
-		Login:  events.Login{LoginID: fmt.Sprint("login-", m.next), User: []string{"alice", "bob"}[m.random.IntN(2)]},
+		Login:  events.Login{LoginID: fmt.Sprint("login-", m.next), User: []string{"alice", "bob", "carol"}[m.random.IntN(3)]},
 		Factor: "phone", First: "local", Source: netip.AddrFrom4([4]byte{192, 0, 2, byte(m.random.IntN(3))}),
 		Password: secret.New([]string{"x", "y"}[m.random.IntN(2)]), Remember: time.Duration(m.random.IntN(2)) * 30 * time.Second,
 		Linger: time.Duration(m.random.IntN(3)) * 5 * time.Second, Queue: m.random.IntN(2) == 0,
@@ -116,7 +116,7 @@ func (m *model) ask() {
 	m.leave = append(m.leave, leave)
 	m.waiting.Go(func() {
 		defer leave()
-		got := m.desk.Ask(ctx, q, func(ctx context.Context, tell func(State)) (string, Decision) { return m.person(ctx, q, tell) })
+		got := m.desk.Ask(ctx, q, func(ctx context.Context, r Request) (string, Decision) { return m.person(ctx, q, r) })
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if got.Asked && strings.HasSuffix(got.Value, " accepted") && !m.approved[strings.TrimSuffix(got.Value, " accepted")] {
@@ -126,21 +126,25 @@ func (m *model) ask() {
 }
 
 // person is a factor: a request on somebody's phone.
-func (m *model) person(ctx context.Context, q Question, tell func(State)) (string, Decision) {
-	m.mu.Lock()
-	m.open[q.Login.User]++
-	if m.open[q.Login.User] > 1 {
-		m.Errorf("%s is asked twice at once", q.Login.User)
+func (m *model) person(ctx context.Context, q Question, r Request) (string, Decision) {
+	phone := map[string]string{"alice": "one", "bob": "two", "carol": "one"}[q.Login.User] // alice and carol are one person
+	if err := r.Claim(ctx, phone); err != nil {
+		return q.Login.LoginID, Rejected
 	}
-	me := &callee{q.Login.LoginID, tell, make(chan Decision, 1)}
+	m.mu.Lock()
+	m.open[phone]++
+	if m.open[phone] > 1 {
+		m.Errorf("%s is asked twice at once", phone)
+	}
+	me := &callee{q.Login.LoginID, r.Tell, make(chan Decision, 1)}
 	m.people = append(m.people, me)
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.open[q.Login.User]--
+		m.open[phone]--
 	}()
-	tell(Requested)
+	r.Tell(Requested)
 	select {
 	case d := <-me.answer:
 		if d == Accepted {

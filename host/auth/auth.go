@@ -37,8 +37,8 @@ type Attempt struct {
 	Code string
 	// First is what the first factor gave, for a second one.
 	First *Grant
-	// Tell hears how far a request is that a person answers; nil: nobody wants to know.
-	Tell func(approval.State)
+	// Request is what a second factor tells of the person that it asks; nil: nobody wants to know.
+	Request approval.Request
 	// Prepare opens what the session needs, such as the home folder, before the login counts as
 	// accepted. Its error refuses the login.
 	Prepare func(Grant) error

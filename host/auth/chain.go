@@ -145,7 +145,7 @@ func reasonFor(answer Answer) events.Reason {
 	case Rejected:
 		switch answer.Reason {
 		case events.WrongPassword, events.WrongCode, events.AccountDisabled, events.AccountExpired, events.AccountLocked, events.GroupNotAllowed,
-			events.ApprovalDenied, events.ApprovalExpired, events.ApprovalFrozen, events.ApprovalLost,
+			events.ApprovalDenied, events.ApprovalExpired, events.ApprovalFrozen, events.ApprovalLost, events.ApproverBusy, events.ApprovalsPaused, events.TooManyApprovals,
 			events.PasswordExpired, events.MustChange, events.NotAtThisTime, events.SourceNotAllowed, events.NameNotAllowed:
 			return answer.Reason
 		}

@@ -26,8 +26,8 @@ func (a *Authority) askFactor(ctx context.Context, attempt Attempt, first Step, 
 	got := a.desk.Ask(ctx, approval.Question{
 		Login: login(attempt, true), Factor: step.ID, First: first.ID, Source: attempt.Peer.Addr(), Password: attempt.Password,
 		Remember: step.Remember, Linger: step.Linger, Queue: step.Queue, Parallel: step.Code,
-	}, func(ctx context.Context, tell func(approval.State)) (asked, approval.Decision) {
-		attempt.Tell = tell
+	}, func(ctx context.Context, r approval.Request) (asked, approval.Decision) {
+		attempt.Request = r
 		var said asked
 		said.answer = a.askOne(ctx, attempt, step, true, &said.traces)
 		return said, decision(said.answer)

@@ -15,6 +15,7 @@ const (
 	requestPrefix  = "http.request."
 	responsePrefix = "http.response."
 	secretPrefix   = "secret."
+	personField    = "approval.person"
 )
 
 // importGet writes the field only if it fits, and returns its length either way.
@@ -145,6 +146,12 @@ func (g *guest) importSet(key, value span) int32 {
 		return sdk.CodeUnknownKey
 	}
 	before, replaced := g.set[name]
+	if name == personField && replaced && before != text {
+		return sdk.CodeBadState
+	}
+	if name == personField && len(text) > sdk.MaxKey {
+		return sdk.CodeOverLimit
+	}
 	total := g.setBytes + len(text) - len(before)
 	if !replaced {
 		total += len(name)
@@ -186,7 +193,7 @@ func (g *guest) settable(name string) bool {
 	switch name {
 	case "reason", "account.name", "account.home", "account.create_home", "account.structure", "account.folders", "account.groups",
 		"account.permissions", "account.rules", "account.email",
-		"approval", "approval.ref", "approval.prompt", "ask.prompt":
+		"approval", "approval.ref", "approval.prompt", personField, "ask.prompt":
 		return g.started
 	}
 	return g.started && isRequestField(strings.TrimPrefix(name, requestPrefix)) && strings.HasPrefix(name, requestPrefix)

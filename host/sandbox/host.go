@@ -185,14 +185,18 @@ func (g *guest) wait(call waitingCall, work func(ctx context.Context) *said) (s 
 	if g.holding {
 		return g.waitHolding(call, work)
 	}
-	g.suspended = &suspension{call: call, work: work, until: g.now, calls: g.calls.sum()}
+	g.suspended = &suspension{call: call, person: g.set[personField], work: work, until: g.now, calls: g.calls.sum()}
 	panic(sys.NewExitError(1))
 }
 
 // waitHolding is wait of a run that is not suspended any more. It may not do so more often than others.
 func (g *guest) waitHolding(call waitingCall, work func(ctx context.Context) *said) (s *said) {
 	g.countOutside()
+	var busy error
 	g.clock.outside(g.ctx, func() {
+		if busy = g.claim(g.ctx, call, g.set[personField]); busy != nil {
+			return
+		}
 		if call == callHTTP {
 			if err := g.call.Reach.enter(g.ctx); err != nil {
 				s = &said{call: call, code: sdk.CodeFailed}
@@ -202,6 +206,9 @@ func (g *guest) waitHolding(call waitingCall, work func(ctx context.Context) *sa
 		}
 		s = work(g.ctx)
 	})
+	if busy != nil {
+		g.fail(busy)
+	}
 	return s
 }
 

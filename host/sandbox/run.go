@@ -33,6 +33,10 @@ type Call struct {
 	Verify func(ctx context.Context, what string) (Verified, error)
 	// Ask answers the guest's ask: whether an approver says yes. Nil: it may not ask.
 	Ask func(ctx context.Context, prompt string) (bool, error)
+	// Claim hears whom a request goes to, before it is sent; an error ends the attempt, as it is. Nil: nobody does.
+	Claim func(ctx context.Context, person string) error
+	// Settle lets Run return only when an attempt that was given up has taken back what it sent.
+	Settle bool
 	// Approval hears each change of the approval that the plugin reports, once. Nil: nobody does.
 	Approval func(Approval)
 	// Debug logs what the guest reads, sets and asks for, and what it is answered, with secrets masked.
@@ -120,10 +124,15 @@ func (p *Plugin) Run(ctx context.Context, call Call) (Result, error) {
 	result, err := a.run(ctx)
 	result.Stats = a.stats
 	if ctx.Err() != nil && a.sent && err != nil { // with a verdict there is nothing left to take back
-		p.runtime.withdrawing.Go(func() {
+		withdraw := func() {
 			defer a.end()
 			a.withdraw(context.WithoutCancel(ctx))
-		})
+		}
+		if call.Settle {
+			withdraw()
+		} else {
+			p.runtime.withdrawing.Go(withdraw)
+		}
 		return Result{Stats: result.Stats}, context.Cause(ctx)
 	}
 	defer a.end()
@@ -153,17 +162,19 @@ type attempt struct {
 	flying   chan *said    // the answer that was under way when the attempt was given up
 	flown    *suspension   // and the call that it is for
 	givenUp  bool
-	told     int  // the call that heard so, counted within a run; 0: none
-	withdrew int  // HTTP requests since
-	opened   bool // it has a place among those with sockets
+	told     int    // the call that heard so, counted within a run; 0: none
+	withdrew int    // HTTP requests since
+	claimed  string // whom its request goes to
+	opened   bool   // it has a place among those with sockets
 }
 
 // suspension is a run that waits for the host.
 type suspension struct {
-	call  waitingCall
-	work  func(ctx context.Context) *said
-	until time.Duration // the plugin's clock: it slept before
-	calls digest
+	call   waitingCall
+	person string // whom the call goes to, if it says so
+	work   func(ctx context.Context) *said
+	until  time.Duration // the plugin's clock: it slept before
+	calls  digest
 }
 
 func (p *Plugin) newAttempt(call Call) *attempt {
@@ -200,6 +211,9 @@ func (a *attempt) await(ctx context.Context, w *suspension) error {
 	if err := a.sleepUntil(ctx, w.until); err != nil {
 		return err
 	}
+	if err := a.claim(ctx, w.call, w.person); err != nil {
+		return err
+	}
 	switch w.call {
 	case callVerify, callAsk:
 		return a.record.add(w.work(ctx), a.elapsed(), w.calls)
@@ -226,6 +240,18 @@ func (a *attempt) await(ctx context.Context, w *suspension) error {
 		a.flying, a.flown = done, w
 		return context.Cause(ctx)
 	}
+}
+
+// claim sees to it that nobody else asks the same person, from the first call outside that goes to them.
+func (a *attempt) claim(ctx context.Context, call waitingCall, person string) error {
+	if person == "" || person == a.claimed || a.call.Claim == nil || call != callHTTP && call != callAsk {
+		return nil
+	}
+	if err := a.call.Claim(ctx, person); err != nil {
+		return err
+	}
+	a.claimed = person
+	return nil
 }
 
 // enterOpen takes one of the few places of attempts with sockets, while no instance is held.

@@ -124,7 +124,7 @@ func (method) Authenticate(a sdk.Attempt) sdk.Verdict {
 	if s.API == "rest" {
 		api = &rest{a: a, s: s, id: id}
 	}
-	return push(a, s, api)
+	return push(a, s, id, api)
 }
 
 // secSignID is the user's ID: of the list, or what the first factor says, or by pattern.
@@ -179,7 +179,10 @@ const maxTransient = 3
 
 // push asks the person, and waits. On every way out but an approval the session is cancelled, so that no phone
 // shows a request that nobody waits for, and no ID is frozen for it.
-func push(a sdk.Attempt, s settings, api pushAPI) sdk.Verdict {
+func push(a sdk.Attempt, s settings, id string, api pushAPI) sdk.Verdict {
+	if err := a.Claim(s.Server + " " + id); err != nil { // two requests at once would freeze the ID, whoever's they are
+		return a.Fail(err.Error())
+	}
 	switch err := api.request(); {
 	case errors.Is(err, sdk.ErrGivenUp):
 		return sdk.Fail

@@ -117,6 +117,11 @@ export function ask(prompt: string): i32 {
   return rc < 0 ? rc : hostAsk();
 }
 
+/** Whom the request goes to, as the other system calls them; before it is sent. No other login asks them meanwhile. */
+export function claim(person: string): void {
+  set("approval.person", person);
+}
+
 /** Tells how far a request is that a person answers. */
 export function approval(state: string, ref: string, prompt: string): void {
   set("approval.ref", ref);

@@ -166,6 +166,11 @@ impl Attempt {
         check(unsafe { ask() }).map(|answer| answer == 1)
     }
 
+    /// Says whom the request goes to, as the other system calls them, before it is sent: no other login asks them meanwhile.
+    pub fn claim(&self, person: &str) -> Result<(), Error> {
+        self.set("approval.person", person)
+    }
+
     /// Tells how far a request is that a person answers.
     pub fn approval(&self, state: &str, reference: &str, prompt: &str) -> Result<(), Error> {
         self.set("approval.ref", reference)?;

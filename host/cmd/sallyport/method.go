@@ -52,9 +52,14 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 	}
 	call.Approval = func(told sandbox.Approval) {
 		call.Log.Info("approval", "state", told.State, "ref", told.Ref)
-		if a.Tell != nil {
-			a.Tell(approval.State(told.State))
+		if a.Request != nil {
+			a.Request.Tell(approval.State(told.State))
 		}
+	}
+	if a.Request != nil {
+		name := m.plugin.Description().Name
+		call.Claim = func(ctx context.Context, person string) error { return a.Request.Claim(ctx, name+" "+person) }
+		call.Settle = true // the person is free for the next request when this one is taken back
 	}
 	if a.Code != "" {
 		call.Fields["code"] = a.Code
@@ -76,6 +81,10 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 
 func (m *method) ask(ctx context.Context, call sandbox.Call, check *accountCheck) auth.Answer {
 	result, err := m.plugin.Run(ctx, call)
+	var busy *approval.BusyError
+	if errors.As(err, &busy) {
+		return auth.Answer{Verdict: auth.Rejected, Reason: busy.Reason, Detail: "nobody was asked"}
+	}
 	if err != nil {
 		healthy := check.err != nil || ctx.Err() != nil || errors.Is(err, sandbox.ErrFailed) || errors.Is(err, sandbox.ErrOverloaded)
 		if !healthy {
@@ -92,7 +101,11 @@ func (m *method) ask(ctx context.Context, call sandbox.Call, check *accountCheck
 		answer.WrongGuess = check.wrong
 		return answer
 	case sdk.Reject:
-		return auth.Answer{Verdict: auth.Rejected, Reason: events.Reason(result.Fields["reason"])}
+		reason := result.Fields["reason"]
+		if !slices.Contains(sdk.Reasons(), reason) {
+			reason = "" // not a plugin's to say
+		}
+		return auth.Answer{Verdict: auth.Rejected, Reason: events.Reason(reason)}
 	case sdk.Unknown:
 		return auth.Answer{Verdict: auth.Unknown}
 	case sdk.Fail:
@@ -103,8 +116,8 @@ func (m *method) ask(ctx context.Context, call sandbox.Call, check *accountCheck
 // askApprover asks those who are enrolled to decide for the user.
 func (m *method) askApprover(a auth.Attempt) func(ctx context.Context, prompt string) (bool, error) {
 	tell := func(s approval.State) {
-		if a.Tell != nil {
-			a.Tell(s)
+		if a.Request != nil {
+			a.Request.Tell(s)
 		}
 	}
 	return func(ctx context.Context, prompt string) (bool, error) {
