@@ -265,7 +265,7 @@ func TestRequestedTooLate(t *testing.T) {
 		f := newFixture(t, Limits{})
 		var tellLate func(State)
 		got := f.Ask(t.Context(), question(), func(_ context.Context, r Request) (string, Decision) {
-			tellLate = tell
+			tellLate = r.Tell
 			return "", Failed
 		})
 		if !got.Asked {

@@ -62,7 +62,7 @@ var rules = map[string][]string{
 	"plugins/anonymous":        {"sdk"},
 	"plugins/http":             {"sdk"},
 	"plugins/secsign":          {"sdk"},
-	"plugins/secsign/idserver": {},
+	"plugins/secsign/idserver": {"github.com/pquerna/otp/...", "github.com/skip2/go-qrcode"},
 	"plugins/ldap":             {"sdk", "sdk/sdknet", "github.com/go-ldap/ldap/v3", "github.com/go-asn1-ber/asn1-ber"},
 	"plugins/radius":           {"sdk", "sdk/sdknet", "layeh.com/radius/..."},
 	"events":                   {},

@@ -398,13 +398,47 @@ func (r *response) field(name string) (string, int32) {
 func (r *response) json(pointer string) (string, int32) {
 	if r.parsed == nil {
 		r.parsed = new(any)
-		if utf8.Valid(r.body) {
+		if utf8.Valid(r.body) && json.Valid(r.body) { // the second bounds the depth, too
 			decoder := json.NewDecoder(bytes.NewReader(r.body))
 			decoder.UseNumber()
-			if err := decoder.Decode(r.parsed); err != nil || decoder.More() {
-				*r.parsed = nil
+			if value, ok := unambiguous(decoder); ok {
+				*r.parsed = value
 			}
 		}
 	}
 	return found(render(resolve(*r.parsed, pointer)))
+}
+
+// unambiguous reads valid JSON in which no object has a name twice: of two verdicts there is none (RFC 8259, section 4).
+func unambiguous(d *json.Decoder) (any, bool) {
+	token, err := d.Token()
+	if err != nil {
+		return nil, false
+	}
+	switch token {
+	case json.Delim('['):
+		list := []any{}
+		for d.More() {
+			value, ok := unambiguous(d)
+			if !ok {
+				return nil, false
+			}
+			list = append(list, value)
+		}
+		_, err = d.Token()
+		return list, err == nil
+	case json.Delim('{'):
+		object := map[string]any{}
+		for d.More() {
+			name, _ := d.Token()
+			value, ok := unambiguous(d)
+			if _, twice := object[name.(string)]; twice || !ok {
+				return nil, false
+			}
+			object[name.(string)] = value
+		}
+		_, err = d.Token()
+		return object, err == nil
+	}
+	return token, true
 }

@@ -57,6 +57,9 @@ type phone struct {
 	settings map[string]any
 	fields   map[string]string
 	fallback string
+	timeout  time.Duration // of a call; 0: the usual one
+	strange  bool          // the ID server's certificate is not trusted
+	claims   []string
 	states   []string
 	log      syncBuffer
 }
@@ -75,7 +78,13 @@ func newPhone(t *testing.T, r *sandbox.Runtime, p *sandbox.Plugin) *phone {
 func (f *phone) run() (sandbox.Result, error) {
 	f.Helper()
 	pool := x509.NewCertPool()
-	pool.AddCert(f.web.Certificate())
+	if !f.strange {
+		pool.AddCert(f.web.Certificate())
+	}
+	within := limits()
+	if f.timeout > 0 {
+		within.HTTP = f.timeout
+	}
 	var to []endpoint.Endpoint
 	for _, url := range []string{f.web.URL, f.fallback} {
 		if url != "" {
@@ -86,7 +95,7 @@ func (f *phone) run() (sandbox.Result, error) {
 			to = append(to, e)
 		}
 	}
-	reach := f.runtime.NewReach(sandbox.Grants{HTTP: to, CA: pool, Secrets: map[string]sandbox.Secret{"pin": {Value: secret.New("pin-4711"), To: to}}}, limits())
+	reach := f.runtime.NewReach(sandbox.Grants{HTTP: to, CA: pool, Secrets: map[string]sandbox.Secret{"pin": {Value: secret.New("pin-4711"), To: to}}}, within)
 	defer reach.Close()
 	ctx, cancel := context.WithCancelCause(f.Context())
 	defer cancel(nil)
@@ -96,6 +105,10 @@ func (f *phone) run() (sandbox.Result, error) {
 	}
 	result, err := f.plugin.Run(ctx, sandbox.Call{
 		Fields: f.fields, Settings: f.settings, Reach: reach, Clock: f.clock, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
+		Claim: func(_ context.Context, person string) error {
+			f.claims = append(f.claims, person)
+			return nil
+		},
 		Approval: func(a sandbox.Approval) { f.states = append(f.states, a.State) },
 	})
 	f.runtime.Wait()
@@ -288,6 +301,72 @@ func secSignFaults(t *testing.T, r *sandbox.Runtime, p *sandbox.Plugin) {
 			})
 		}
 	}
+	for _, call := range []string{"GET /rest/v2/AuthSession", "GET /rest/v2/AuthSession/{id}"} {
+		for _, name := range slices.Sorted(maps.Keys(idserver.RESTFaults())) {
+			t.Run(call+" "+name, func(t *testing.T) {
+				f := newPhone(t, r, p)
+				f.settings["api"], f.settings["account"] = "rest", "ftp"
+				f.server.SetRule("alice-at-example", approved)
+				f.server.Inject(idserver.Fault{Only: call, Change: idserver.RESTFaults()[name]})
+				got, err := f.run()
+				if got.Verdict == sdk.Accept || err == nil && !(got.Verdict == sdk.Reject && name == "409") {
+					t.Errorf("got %v, %v", got.Verdict, err)
+				}
+				if slices.Contains(f.states, "approved") {
+					t.Errorf("states %q", f.states)
+				}
+			})
+		}
+	}
+	for name, change := range map[string]func(f *phone){
+		"refused connect": func(f *phone) {
+			f.settings["server"] = "https://" + closedAddress(f.T)
+			f.fallback = f.settings["server"].(string)
+		},
+		"another name in the certificate": func(f *phone) {
+			f.fallback = strings.Replace(f.web.URL, "127.0.0.1", "localhost", 1)
+			f.settings["server"] = f.fallback
+		},
+		"untrusted certificate": func(f *phone) { f.strange = true },
+		"hang": func(f *phone) {
+			f.timeout = 300 * time.Millisecond
+			f.server.Inject(slices.Repeat([]idserver.Fault{{Change: idserver.Hang}}, 3)...)
+		},
+	} {
+		for _, api := range []string{"legacy", "rest"} {
+			t.Run(name+" "+api, func(t *testing.T) {
+				f := newPhone(t, r, p)
+				f.settings["api"], f.settings["account"] = api, "ftp"
+				f.server.SetRule("alice-at-example", approved)
+				change(f)
+				f.want(sdk.Fail, "", "")
+			})
+		}
+	}
+	t.Run("polls hang", func(t *testing.T) {
+		f := newPhone(t, r, p)
+		f.timeout = 300 * time.Millisecond
+		f.server.SetRule("alice-at-example", &idserver.Rule{After: time.Hour})
+		f.server.Inject(slices.Repeat([]idserver.Fault{{Only: polls, Change: idserver.Hang}}, 3)...)
+		f.want(sdk.Fail, "", "requested")
+		if n := f.server.Count(cancels); n != 1 || len(f.server.Open()) != 0 {
+			t.Errorf("%d cancels, open: %v", n, f.server.Open())
+		}
+	})
+	t.Run("priority code", func(t *testing.T) {
+		f := newPhone(t, r, p)
+		f.server.SetRule("alice-at-example", approved)
+		f.server.SetPriority("alice-at-example", "carol")
+		f.want(sdk.Fail, "", "requested")
+	})
+	t.Run("whom it asks is claimed first", func(t *testing.T) {
+		f := newPhone(t, r, p)
+		f.server.SetRule("alice-at-example", approved)
+		f.want(sdk.Accept, "", "requested approved")
+		if want := f.web.URL + " alice-at-example"; len(f.claims) != 1 || f.claims[0] != want {
+			t.Errorf("claims %q, want %q", f.claims, want)
+		}
+	})
 	for name, change := range idserver.Transient() {
 		t.Run("transient "+name, func(t *testing.T) {
 			f := newPhone(t, r, p)

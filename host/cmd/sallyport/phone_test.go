@@ -204,6 +204,51 @@ func TestPhoneAndClientsThatGiveUp(t *testing.T) {
 	waitOpen(t, ids, 0)
 }
 
+// Two users with one SecSign ID are one person: a second request would freeze the ID.
+func TestPhoneOfTwoUsers(t *testing.T) {
+	for setting, reason := range map[string]string{"refuse": "approver_busy", "wait": ""} {
+		t.Run(setting, func(t *testing.T) {
+			s, ids, url := newPhone(t, fmt.Sprintf("on_other_source = %q\nlinger = \"1s\"", setting))
+			s.sallyport(goodPassword+"\n", "account", "add", "carol", "--password-stdin", "--attribute", "secsign_id=bob-at-example")
+			first := s.phoneCurl("bob", url)
+			if err := first.Start(); err != nil {
+				t.Fatal(err)
+			}
+			open := waitOpen(t, ids, 1)
+			second := s.phoneCurl("carol", url)
+			if err := second.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if reason != "" {
+				if err := second.Wait(); err == nil {
+					t.Error("the second is let in")
+				}
+				if tail := s.sallyport("", "events", "tail", "--since", "10m", "--no-follow", "--json"); !strings.Contains(tail, `"reason":"`+reason+`"`) {
+					t.Errorf("no event has %s", reason)
+				}
+			}
+			time.Sleep(time.Second)
+			if err := ids.Answer(open[0].ID, idserver.Authenticated); err != nil { // it was not suspended
+				t.Fatal(err)
+			}
+			if err := first.Wait(); err != nil {
+				t.Errorf("the first: %v", err)
+			}
+			if reason == "" {
+				if err := ids.Answer(waitOpen(t, ids, 1)[0].ID, idserver.Authenticated); err != nil {
+					t.Fatal(err)
+				}
+				if err := second.Wait(); err != nil {
+					t.Errorf("the second: %v", err)
+				}
+			}
+			if ids.Frozen("bob-at-example") {
+				t.Error("the ID is frozen")
+			}
+		})
+	}
+}
+
 // Real clients through the whole dialogue, each with one push; one of them is killed while it waits.
 func TestPhoneClients(t *testing.T) {
 	needPrograms(t, "lftp", "python3")

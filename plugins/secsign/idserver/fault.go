@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 )
 
-// Fault changes the answer to one call. Only is the legacy call that it is for; empty: any.
+// Fault changes the answer to one call. Only is the call that it is for: of the legacy API by the name of its request, of
+// the REST API as "GET /rest/v2/AuthSession/{id}"; empty: any.
 type Fault struct {
 	Only   string
 	Change func(w http.ResponseWriter, r *http.Request, answer []byte)
@@ -34,8 +36,12 @@ func (s *Server) nextFault(call string) *Fault {
 
 func (s *Server) withFaults(f http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		_ = r.ParseForm() // f sees to what is wrong with it
-		fault := s.nextFault(r.PostForm.Get("request"))
+		call := r.Pattern
+		if call == legacyPattern {
+			_ = r.ParseForm() // f sees to what is wrong with it
+			call = r.PostForm.Get("request")
+		}
+		fault := s.nextFault(call)
 		if fault == nil {
 			f(w, r)
 			return
@@ -46,7 +52,8 @@ func (s *Server) withFaults(f http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// Faults are those that a client must take as "not authenticated", by name. They are for the answer to a state call.
+// Faults are those that a client must take as "not authenticated", by name. They are for the answer to a state call of
+// the legacy API.
 func Faults() map[string]func(w http.ResponseWriter, r *http.Request, answer []byte) {
 	say := func(body string) func(http.ResponseWriter, *http.Request, []byte) {
 		return func(w http.ResponseWriter, _ *http.Request, _ []byte) { _, _ = w.Write([]byte(body)) }
@@ -95,6 +102,50 @@ func Faults() map[string]func(w http.ResponseWriter, r *http.Request, answer []b
 		"403": status(403),
 	}
 }
+
+// RESTFaults are Faults for the REST API.
+func RESTFaults() map[string]func(w http.ResponseWriter, r *http.Request, answer []byte) {
+	say := func(status int, body string) func(http.ResponseWriter, *http.Request, []byte) {
+		return func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+		}
+	}
+	all := map[string]func(http.ResponseWriter, *http.Request, []byte){
+		"10 MB": func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+			_, _ = w.Write([]byte(`{"authsessionstate":3,"x":"` + strings.Repeat("x", 10<<20) + `"}`))
+		},
+	}
+	for name, body := range map[string]string{
+		"empty":            "",
+		"HTML":             "<html><body>Please log in to the network</body></html>",
+		"no state":         `{}`,
+		"null":             `null`,
+		"state 0":          `{"authsessionstate":0}`,
+		"state 9":          `{"authsessionstate":9}`,
+		"state 03":         `{"authsessionstate":"03"}`,
+		"state 3 blank":    `{"authsessionstate":"3 "}`,
+		"state -3":         `{"authsessionstate":-3}`,
+		"state 3.0":        `{"authsessionstate":3.0}`,
+		"state in a list":  `{"authsessionstate":[3]}`,
+		"state twice":      `{"authsessionstate":1,"authsessionstate":3}`,
+		"state twice, 3 1": `{"authsessionstate":3,"authsessionstate":1}`,
+		"error and 3":      `{"authsessionstate":3,"error":500}`,
+		"cut":              `{"authsessionstate":3`,
+		"more behind":      `{"authsessionstate":3}{"authsessionstate":3}`,
+		"pairs":            `authsessionstate=3`,
+	} {
+		all[name] = say(http.StatusOK, body)
+	}
+	for _, status := range []int{400, 401, 403, 404, 409, 500} {
+		all[strconv.Itoa(status)] = say(status, `{"authsessionstate":3}`)
+	}
+	return all
+}
+
+// Hang never answers, until the client goes away.
+func Hang(_ http.ResponseWriter, r *http.Request, _ []byte) { <-r.Context().Done() }
 
 // Transient are faults of the way: the next call may get an answer.
 func Transient() map[string]func(w http.ResponseWriter, r *http.Request, answer []byte) {

@@ -1,5 +1,5 @@
 // Package idserver is a SecSign ID server for tests and demonstrations: both wires, the legacy HTTP API and the
-// AuthSession calls of the REST API, with strict parameters, states, suspension and freezing, faults to inject, and a
+// REST API (without FIDO and access tokens), with strict parameters, states, suspension and freezing, faults to inject, and a
 // control plane in place of a phone. What the vendor does not say is marked "invented".
 //
 // [New] makes one; [Server.Handler] is what a client talks to, [Server.Control] a page on which one approves.
@@ -8,13 +8,17 @@ package idserver
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
+	"image/draw"
 	"image/png"
+	"io"
 	mathrand "math/rand/v2"
 	"net/http"
 	"slices"
@@ -44,8 +48,17 @@ type Options struct {
 	Now         func() time.Time
 	Lifetime    time.Duration // of a session; 0: 120 s
 	FreezeAfter int           // requests at once that freeze an ID; 0: 3 (invented)
-	// Account and Password are the pin account of the REST API.
+	Retention   time.Duration // of a session that is over: later it is unknown; 0: 60 s (invented)
+	// ErrorStatus is the HTTP status of errors of the legacy API; 0: 200. The vendor does not say.
+	ErrorStatus int
+	// CancelApproved lets a service cancel a session that is approved. The vendor does not say.
+	CancelApproved bool
+	// Random is where IDs, pictures and the order of pairs come from; nil: crypto/rand.
+	Random io.Reader
+	// Account and Password are the pin account of the REST API; CreatesIDs is a right that it may have.
 	Account, Password string
+	CreatesIDs        bool
+	Version           [3]int // of the server; zero: 10.7.5
 }
 
 // Session is a request for approval.
@@ -54,10 +67,15 @@ type Session struct {
 	SecSignID  string
 	Name       string
 	Address    string
+	Plugin     string
+	Icon       string // hash of the access pass, if the app shows some
 	State      State
 	Begun      time.Time
 	requestID  string
+	picture    string
 	concurrent int
+	over       time.Time
+	cancelled  bool // by the service: nobody can ask for it any more
 }
 
 // Call is an entry of the journal.
@@ -65,12 +83,16 @@ type Call struct {
 	Time   time.Time
 	Name   string // such as ReqRequestAuthSession, or "DELETE /rest/v2/AuthSession/1"
 	Params map[string]string
+	// Referer is the header of that name: the client's name of itself.
+	Referer string
 }
 
-// Rule answers a request without a person: after a while the session gets the state.
+// Rule answers a request without a person: after a while the session gets the state, and before, if Fetched, the
+// phone has it after half of the time.
 type Rule struct {
-	After time.Duration
-	State State
+	After   time.Duration
+	State   State
+	Fetched bool
 }
 
 // Server keeps IDs and their sessions.
@@ -85,8 +107,14 @@ type Server struct {
 }
 
 type identity struct {
-	frozen bool
-	rule   *Rule
+	frozen   bool
+	rule     *Rule
+	priority string // the ID that a priority code stands for
+	email    string
+	seed     string // of one-time codes
+	codes    []string
+	used     int64
+	devices  int
 }
 
 // New makes a server that knows these SecSign IDs.
@@ -100,11 +128,38 @@ func New(o Options, ids ...string) *Server {
 	if o.FreezeAfter == 0 {
 		o.FreezeAfter = 3
 	}
+	if o.Retention == 0 {
+		o.Retention = 60 * time.Second
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	if o.Version == [3]int{} {
+		o.Version = [3]int{10, 7, 5}
+	}
 	s := &Server{options: o, ids: map[string]*identity{}, sessions: map[int64]*Session{}}
 	for _, id := range ids {
-		s.ids[strings.ToLower(id)] = &identity{}
+		s.ids[strings.ToLower(id)] = &identity{devices: 1}
 	}
 	return s
+}
+
+// SetID makes an ID known, or unknown.
+func (s *Server) SetID(id string, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id = strings.ToLower(id); !known {
+		delete(s.ids, id)
+	} else if s.ids[id] == nil {
+		s.ids[id] = &identity{devices: 1}
+	}
+}
+
+// SetPriority makes an ID a priority code: whoever answers its sessions is another one, as the legacy API then says.
+func (s *Server) SetPriority(code, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ids[code].priority = id
 }
 
 // SetRule answers for an ID; nil: a person does.
@@ -156,8 +211,25 @@ func (s *Server) Answer(session int64, state State) error {
 	if s.age(one); one.State != Pending && one.State != Fetched {
 		return fmt.Errorf("the session is over: state %d", one.State)
 	}
-	one.State = state
+	s.setState(one, state)
 	return nil
+}
+
+// AnswerWithIcon approves by choosing an access pass; a wrong one denies.
+func (s *Server) AnswerWithIcon(session int64, icon string) error {
+	s.mu.Lock()
+	right := s.sessions[session] != nil && s.sessions[session].Icon == icon && icon != ""
+	s.mu.Unlock()
+	if right {
+		return s.Answer(session, Authenticated)
+	}
+	return s.Answer(session, Denied)
+}
+
+func (s *Server) setState(one *Session, state State) {
+	if one.State = state; state != Pending && state != Fetched {
+		one.over = s.options.Now()
+	}
 }
 
 // Journal lists the calls so far.
@@ -191,11 +263,13 @@ var (
 	errParameters = &failure{http.StatusBadRequest, 400, 900, "parameters are missing, unknown or malformed"} // the code is invented
 	errSession    = &failure{http.StatusBadRequest, 400, 901, "no such session"}
 	errUnknown    = &failure{http.StatusNotFound, 500, 20000, "A SecSign ID with that name does not exist."}
+	errRights     = &failure{http.StatusForbidden, 403, 902, "the account has not the right"}
+	errNoCall     = &failure{http.StatusNotFound, 404, 903, "there is no such call"}
 	errFrozen     = &failure{http.StatusConflict, 500, 20006, "The SecSign ID is frozen because of concurrent login requests."}
 )
 
 // begin makes a session. One that waits already is suspended; too many at once freeze the ID.
-func (s *Server) begin(id, name, address string) (*Session, error) {
+func (s *Server) begin(id, name, address, plugin string, withIcon bool) (*Session, error) {
 	who := s.ids[id]
 	switch {
 	case who == nil:
@@ -206,7 +280,7 @@ func (s *Server) begin(id, name, address string) (*Session, error) {
 	concurrent := 1
 	for _, other := range s.sessions {
 		if s.age(other); other.SecSignID == id && (other.State == Pending || other.State == Fetched) {
-			other.State = Suspended
+			s.setState(other, Suspended)
 			concurrent = max(concurrent, other.concurrent+1)
 		}
 	}
@@ -214,7 +288,12 @@ func (s *Server) begin(id, name, address string) (*Session, error) {
 		who.frozen = true
 		return nil, errFrozen
 	}
-	one := &Session{ID: newSessionID(), SecSignID: id, Name: name, Address: address, State: Pending, Begun: s.options.Now(), requestID: newRequestID(), concurrent: concurrent}
+	one := &Session{ID: s.newSessionID(), SecSignID: id, Name: name, Address: address, Plugin: plugin, State: Pending, Begun: s.options.Now(), requestID: s.newRequestID(), concurrent: concurrent}
+	if withIcon {
+		one.picture = s.accessPass()
+		sum := sha256.Sum256([]byte(one.picture))
+		one.Icon = hex.EncodeToString(sum[:8])
+	}
 	s.sessions[one.ID] = one
 	return one, nil
 }
@@ -227,68 +306,88 @@ func (s *Server) age(one *Session) {
 	passed := s.options.Now().Sub(one.Begun)
 	switch who := s.ids[one.SecSignID]; {
 	case who != nil && who.rule != nil && passed >= who.rule.After:
-		one.State = who.rule.State
+		s.setState(one, who.rule.State)
 	case passed >= s.options.Lifetime:
-		one.State = Expired
+		s.setState(one, Expired)
+	case who != nil && who.rule != nil && who.rule.Fetched && passed >= who.rule.After/2:
+		one.State = Fetched
 	}
 }
 
 // cancel takes a session back. After it nobody can ask for the session any more.
 func (s *Server) cancel(one *Session) error {
-	if s.age(one); one.State == Authenticated || one.State == Cancelled { // the first is invented
+	if s.age(one); one.State == Authenticated && !s.options.CancelApproved {
 		return errSession
 	}
-	one.State = Cancelled
+	s.setState(one, Cancelled)
+	one.cancelled = true
 	return nil
 }
 
-func (s *Server) note(name string, params map[string]string) {
-	s.journal = append(s.journal, Call{s.options.Now(), name, params})
+// session finds one that a service may still ask for.
+func (s *Server) session(number string) (*Session, error) {
+	id, err := strconv.ParseInt(number, 10, 64)
+	one := s.sessions[id]
+	if err != nil || one == nil || one.cancelled {
+		return nil, errSession
+	}
+	if s.age(one); !one.over.IsZero() && s.options.Now().Sub(one.over) >= s.options.Retention {
+		return nil, errSession
+	}
+	return one, nil
+}
+
+func (s *Server) note(r *http.Request, name string, params map[string]string) {
+	s.journal = append(s.journal, Call{s.options.Now(), name, params, r.Referer()})
 }
 
 // newSessionID is a signed 64-bit number, of either sign, and not -1.
-func newSessionID() int64 {
+func (s *Server) newSessionID() int64 {
 	var b [8]byte
-	_, _ = rand.Read(b[:])
+	_, _ = io.ReadFull(s.options.Random, b[:])
 	if id := int64(binary.BigEndian.Uint64(b[:])); id != -1 && id != 0 {
 		return id
 	}
 	return 1
 }
 
-func newRequestID() string {
+func (s *Server) newRequestID() string {
 	var b [32]byte
-	_, _ = rand.Read(b[:])
+	_, _ = io.ReadFull(s.options.Random, b[:])
 	return strings.ToUpper(hex.EncodeToString(b[:]))
 }
 
-// accessPass is a picture of 88 by 88.
-func accessPass() string {
+// accessPass is a picture of 88 by 88, of one colour.
+func (s *Server) accessPass() string {
+	var c [3]byte
+	_, _ = io.ReadFull(s.options.Random, c[:])
+	picture := image.NewRGBA(image.Rect(0, 0, 88, 88))
+	draw.Draw(picture, picture.Bounds(), image.NewUniform(color.RGBA{c[0], c[1], c[2], 255}), image.Point{}, draw.Src)
 	var b bytes.Buffer
-	_ = png.Encode(&b, image.NewRGBA(image.Rect(0, 0, 88, 88)))
+	_ = png.Encode(&b, picture)
 	return base64.StdEncoding.EncodeToString(b.Bytes())
 }
 
-// Handler serves both wires.
+const legacyPattern = "POST /{$}"
+
+// Handler serves both wires. Two servers with it are a primary and its fallback.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /{$}", s.withFaults(s.legacy))
-	mux.HandleFunc("GET /rest/v2/AuthSession", s.withFaults(s.account(s.restBegin)))
-	mux.HandleFunc("GET /rest/v2/AuthSession/{id}", s.withFaults(s.account(s.restState)))
-	mux.HandleFunc("DELETE /rest/v2/AuthSession/{id}", s.withFaults(s.account(s.restCancel)))
-	mux.HandleFunc("GET /rest/v2/SecSignId/{name}", s.withFaults(s.account(s.restExists)))
-	mux.HandleFunc("GET /rest/v2/PluginRegistration/ServerInfo", s.account(func(*http.Request) (map[string]any, error) {
-		return map[string]any{"majorVersion": 10, "minorVersion": 7, "patchVersion": 5}, nil
-	}))
+	mux.HandleFunc(legacyPattern, s.withFaults(s.legacy))
+	for pattern, call := range s.restCalls() {
+		mux.HandleFunc(pattern, s.withFaults(s.account(call)))
+	}
 	return mux
 }
 
 // pairs is an answer of the legacy API: raw key=value, in any order.
 type pairs [][2]string
 
-func (p pairs) String() string {
+func (p pairs) shuffled(random io.Reader) string {
+	var seed [32]byte
+	_, _ = io.ReadFull(random, seed[:])
 	parts := make([]string, len(p))
-	for i, n := range mathrand.Perm(len(p)) {
+	for i, n := range mathrand.New(mathrand.NewChaCha8(seed)).Perm(len(p)) {
 		parts[i] = p[n][0] + "=" + p[n][1]
 	}
 	return strings.Join(parts, "&")
@@ -302,7 +401,12 @@ func (s *Server) legacy(w http.ResponseWriter, r *http.Request) {
 		answer = pairs{{"error", strconv.Itoa(f.number)}, {"errormsg", f.text}, {"errorcode", strconv.Itoa(f.code)}}
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte(answer.String())) // 200 also for errors: the vendor does not say
+	if f != nil && s.options.ErrorStatus != 0 {
+		w.WriteHeader(s.options.ErrorStatus)
+	}
+	s.mu.Lock() // of the source of randomness
+	defer s.mu.Unlock()
+	_, _ = w.Write([]byte(answer.shuffled(s.options.Random)))
 }
 
 // parameters of each call: required, and then optional ones.
@@ -354,12 +458,12 @@ func (s *Server) legacyAnswer(r *http.Request) (pairs, error) {
 	values, err := form(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.note(r.PostForm.Get("request"), values)
+	s.note(r, r.PostForm.Get("request"), values)
 	if err != nil {
 		return nil, err
 	}
 	if values["request"] == "ReqRequestAuthSession" {
-		one, err := s.begin(values["secsignid"], values["servicename"], values["serviceaddress"])
+		one, err := s.begin(values["secsignid"], values["servicename"], values["serviceaddress"], values["pluginname"], values["showaccesspass"] != "false")
 		if err != nil {
 			return nil, err
 		}
@@ -371,14 +475,13 @@ func (s *Server) legacyAnswer(r *http.Request) (pairs, error) {
 			{"serviceaddress", one.Address},
 			{"authsessionstate", strconv.Itoa(int(one.State))},
 		}
-		if values["showaccesspass"] != "false" {
-			answer = append(answer, [2]string{"authsessionicondata", accessPass()})
+		if one.picture != "" {
+			answer = append(answer, [2]string{"authsessionicondata", one.picture})
 		}
 		return answer, nil
 	}
-	number, _ := strconv.ParseInt(values["authsessionid"], 10, 64)
-	one := s.sessions[number]
-	if one == nil || one.requestID != values["requestid"] || one.SecSignID != values["secsignid"] || one.State == Cancelled {
+	one, err := s.session(values["authsessionid"])
+	if err != nil || one.requestID != values["requestid"] || one.SecSignID != values["secsignid"] {
 		return nil, errSession
 	}
 	if values["request"] == "ReqCancelAuthSession" {
@@ -387,6 +490,9 @@ func (s *Server) legacyAnswer(r *http.Request) (pairs, error) {
 		}
 		return pairs{{"authsessionid", values["authsessionid"]}, {"authsessionstate", "6"}}, nil
 	}
-	s.age(one)
-	return pairs{{"authsessionid", values["authsessionid"]}, {"secsignid", one.SecSignID}, {"authsessionstate", strconv.Itoa(int(one.State))}}, nil
+	who := one.SecSignID
+	if known := s.ids[who]; known != nil && known.priority != "" {
+		who = known.priority
+	}
+	return pairs{{"authsessionid", values["authsessionid"]}, {"secsignid", who}, {"authsessionstate", strconv.Itoa(int(one.State))}}, nil
 }
