@@ -41,6 +41,16 @@ const (
 	ApprovalFrozenType     Type = Root + ".approval.frozen"
 	ApprovalRememberedType Type = Root + ".approval.remembered"
 	DecisionRefusedType    Type = Root + ".approval.decision_refused"
+	AccountCreatedType     Type = Root + ".account.created"
+	AccountChangedType     Type = Root + ".account.changed"
+	AccountEnabledType     Type = Root + ".account.enabled"
+	AccountDisabledType    Type = Root + ".account.disabled"
+	AccountDeletedType     Type = Root + ".account.deleted"
+	AccountUnlockedType    Type = Root + ".account.unlocked"
+	PasswordChangedType    Type = Root + ".password.changed"
+	PasswordRefusedType    Type = Root + ".password.refused"
+	ApproverEnrolledType   Type = Root + ".approver.enrolled"
+	ApproverRevokedType    Type = Root + ".approver.revoked"
 	ServerStartedType      Type = Root + ".server.started"
 	ServerStoppedType      Type = Root + ".server.stopped"
 	ServerReloadedType     Type = Root + ".server.reloaded"
@@ -189,6 +199,42 @@ type DecisionRefused struct {
 // EventType implements [Payload].
 func (*DecisionRefused) EventType() Type { return DecisionRefusedType }
 
+// AccountChanged is a change of one of the host's accounts; its type says which. It is stored with the change.
+type AccountChanged struct {
+	Change  Type   `json:"-"`
+	Account string `json:"account"`
+	// Fields are what is another one now, such as "email", "groups" or "codes". Their values are not told.
+	Fields []string `json:"fields,omitempty"`
+}
+
+// PasswordChanged says that an account has another password, or that one was refused; its type says which.
+type PasswordChanged struct {
+	Change  Type   `json:"-"`
+	Account string `json:"account"`
+	// Self: by the user, not by an administrator.
+	Self bool `json:"self,omitempty"`
+	// Rules are those of the policy that refused, such as "length" or "strength".
+	Rules []string `json:"rules,omitempty"`
+}
+
+// ApproverChanged says who may decide for whom, or not any more; its type says which.
+type ApproverChanged struct {
+	Change   Type     `json:"-"`
+	Approver string   `json:"approver"`
+	Key      string   `json:"key"` // public
+	Accounts []string `json:"accounts,omitempty"`
+	Groups   []string `json:"groups,omitempty"`
+}
+
+// EventType implements [Payload].
+func (a *AccountChanged) EventType() Type { return a.Change }
+
+// EventType implements [Payload].
+func (p *PasswordChanged) EventType() Type { return p.Change }
+
+// EventType implements [Payload].
+func (a *ApproverChanged) EventType() Type { return a.Change }
+
 // SessionOpened follows an accepted login once the client was told so.
 type SessionOpened struct {
 	Login
@@ -294,6 +340,12 @@ func newPayload(t Type) Payload {
 		return &Approval{State: t}
 	case DecisionRefusedType:
 		return &DecisionRefused{}
+	case AccountCreatedType, AccountChangedType, AccountEnabledType, AccountDisabledType, AccountDeletedType, AccountUnlockedType:
+		return &AccountChanged{Change: t}
+	case PasswordChangedType, PasswordRefusedType:
+		return &PasswordChanged{Change: t}
+	case ApproverEnrolledType, ApproverRevokedType:
+		return &ApproverChanged{Change: t}
 	case SessionOpenedType:
 		return &SessionOpened{}
 	case SessionClosedType:

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/outbox"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
@@ -60,6 +61,7 @@ type record struct {
 // Accounts manages the accounts in a store.
 type Accounts struct {
 	store  state.Store
+	outbox *outbox.Outbox
 	hasher *Hasher
 	key    Key
 	rules  atomic.Pointer[Rules]
@@ -74,12 +76,12 @@ type Rules struct {
 }
 
 // New makes the manager.
-func New(ctx context.Context, store state.Store, hasher *Hasher, key Key, rules Rules) (*Accounts, error) {
+func New(ctx context.Context, store state.Store, out *outbox.Outbox, hasher *Hasher, key Key, rules Rules) (*Accounts, error) {
 	dummy, err := hasher.Hash(ctx, secret.New("the password of nobody"))
 	if err != nil {
 		return nil, err
 	}
-	a := &Accounts{store: store, hasher: hasher, key: key, dummy: dummy, now: time.Now}
+	a := &Accounts{store: store, outbox: out, hasher: hasher, key: key, dummy: dummy, now: time.Now}
 	a.SetRules(rules)
 	return a, nil
 }
@@ -101,7 +103,7 @@ func (a *Accounts) Add(ctx context.Context, account Account, password secret.Tex
 		return Account{}, err
 	}
 	account.Enabled, account.Created, account.PasswordChanged = true, a.now().UTC(), a.now().UTC()
-	if err := a.put(ctx, record{Account: account, Hash: hash}, 0); err != nil {
+	if err := a.put(ctx, record{Account: account, Hash: hash}, 0, changed(events.AccountCreatedType, account.Name)); err != nil {
 		if errors.Is(err, state.ErrConflict) {
 			return Account{}, fmt.Errorf("%s: %w", account.Name, ErrExists)
 		}
@@ -120,14 +122,23 @@ func (a *Accounts) SetPassword(ctx context.Context, name string, password secret
 	if err != nil {
 		return Account{}, err
 	}
-	return a.change(ctx, name, func(r *record) {
+	return a.change(ctx, name, &events.PasswordChanged{Change: events.PasswordChangedType, Account: r.Name}, func(r *record) {
 		r.Hash, r.PasswordChanged = hash, a.now().UTC()
 	})
 }
 
+// changed is the event of a change of an account.
+func changed(what events.Type, name string, fields ...string) *events.AccountChanged {
+	return &events.AccountChanged{Change: what, Account: name, Fields: fields}
+}
+
 // SetEnabled switches logins of the account on or off.
 func (a *Accounts) SetEnabled(ctx context.Context, name string, enabled bool) (Account, error) {
-	return a.change(ctx, name, func(r *record) { r.Enabled = enabled })
+	what := events.AccountDisabledType
+	if enabled {
+		what = events.AccountEnabledType
+	}
+	return a.change(ctx, name, changed(what, ""), func(r *record) { r.Enabled = enabled })
 }
 
 // Remove deletes the account. Its files stay.
@@ -136,9 +147,14 @@ func (a *Accounts) Remove(ctx context.Context, name string) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
-	if err := a.store.Delete(ctx, bucket, r.Name, revision); err != nil {
+	entry, err := a.outbox.Entry(changed(events.AccountDeletedType, r.Name))
+	if err != nil {
 		return Account{}, err
 	}
+	if err := a.store.Delete(ctx, bucket, r.Name, revision, entry); err != nil {
+		return Account{}, err
+	}
+	a.outbox.Wake()
 	return r.Account, nil
 }
 
@@ -251,15 +267,18 @@ func (a *Accounts) get(ctx context.Context, typed string) (record, state.Revisio
 	return r, stored.Revision, err
 }
 
-// change applies one change to the newest record, again if somebody else was faster.
-func (a *Accounts) change(ctx context.Context, name string, apply func(*record)) (Account, error) {
+// change applies one change to the newest record, again if somebody else was faster, and stores its event with it.
+func (a *Accounts) change(ctx context.Context, name string, e events.Payload, apply func(*record)) (Account, error) {
 	for {
 		r, revision, err := a.get(ctx, name)
 		if err != nil {
 			return Account{}, err
 		}
 		apply(&r)
-		err = a.put(ctx, r, revision)
+		if changed, ok := e.(*events.AccountChanged); ok {
+			changed.Account = r.Name
+		}
+		err = a.put(ctx, r, revision, e)
 		if errors.Is(err, state.ErrConflict) {
 			continue
 		}
@@ -267,14 +286,24 @@ func (a *Accounts) change(ctx context.Context, name string, apply func(*record))
 	}
 }
 
-func (a *Accounts) put(ctx context.Context, r record, was state.Revision) error {
+// put writes the record, and the event of the change if it has one.
+func (a *Accounts) put(ctx context.Context, r record, was state.Revision, e events.Payload) error {
 	value, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("account %s: %w", r.Name, err)
 	}
-	if _, err := a.store.Put(ctx, bucket, r.Name, value, was); err != nil {
+	var also []state.Addition
+	if e != nil {
+		entry, err := a.outbox.Entry(e)
+		if err != nil {
+			return err
+		}
+		also = append(also, entry)
+	}
+	if _, err := a.store.Put(ctx, bucket, r.Name, value, was, also...); err != nil {
 		return fmt.Errorf("account %s: %w", r.Name, err)
 	}
+	a.outbox.Wake()
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
+	"github.com/sallyport-ftps/sallyport/host/outbox"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
@@ -33,7 +34,7 @@ func newAccounts(t *testing.T) (*account.Accounts, state.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accounts, err := account.New(t.Context(), store, hasher, account.Key{}, account.Rules{Passwords: policy.Passwords{MinimumLength: 11, MinimumStrength: 3}, Groups: []string{"default", "uk"}})
+	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, account.Key{}, account.Rules{Passwords: policy.Passwords{MinimumLength: 11, MinimumStrength: 3}, Groups: []string{"default", "uk"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,13 +123,13 @@ func (a *Accounts) EnrolCodes(ctx context.Context, name, issuer string) (Account
 		given.Recovery = append(given.Recovery, code)
 		e.Recovery = append(e.Recovery, a.key.hash(found.Name, code))
 	}
-	changed, err := a.change(ctx, found.Name, func(r *record) { r.Codes, r.CodesSince = &e, e.Since })
-	return changed, given, err
+	after, err := a.change(ctx, found.Name, changed(events.AccountChangedType, found.Name, "codes"), func(r *record) { r.Codes, r.CodesSince = &e, e.Since })
+	return after, given, err
 }
 
 // RemoveCodes takes the one-time codes from an account.
 func (a *Accounts) RemoveCodes(ctx context.Context, name string) (Account, error) {
-	return a.change(ctx, name, func(r *record) { r.Codes, r.CodesSince = nil, time.Time{} })
+	return a.change(ctx, name, changed(events.AccountChangedType, "", "codes"), func(r *record) { r.Codes, r.CodesSince = nil, time.Time{} })
 }
 
 // keyURL is what apps read: https://github.com/google/google-authenticator/wiki/Key-Uri-Format.
@@ -199,16 +199,18 @@ func (a *Accounts) UseCode(ctx context.Context, name, code string) (CodeCheck, e
 		if err != nil {
 			return CodeCheck{}, err
 		}
+		var e events.Payload
 		switch at := a.recoveryOf(r, code); {
 		case step > r.Codes.Last:
 			r.Codes.Last = step
 		case at >= 0:
 			r.Codes.Spent = r.Codes.Recovery[at]
 			r.Codes.Recovery = slices.Delete(r.Codes.Recovery, at, at+1)
+			e = changed(events.AccountChangedType, r.Name, "recovery_codes")
 		default:
 			return wrong, nil
 		}
-		err = a.put(ctx, r, revision)
+		err = a.put(ctx, r, revision, e)
 		if errors.Is(err, state.ErrConflict) {
 			continue // somebody else used one
 		}

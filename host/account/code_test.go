@@ -14,6 +14,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"github.com/sallyport-ftps/sallyport/host/account"
+	"github.com/sallyport-ftps/sallyport/host/outbox"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
@@ -60,7 +61,7 @@ func openCodes(t *testing.T, file string, key account.Key) *account.Accounts {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accounts, err := account.New(t.Context(), store, hasher, key, account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
+	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, key, account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/admin"
+	"github.com/sallyport-ftps/sallyport/host/outbox"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
@@ -32,7 +33,7 @@ func newBackend(t *testing.T) admin.Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accounts, err := account.New(t.Context(), store, hasher, account.Key{}, account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
+	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, account.Key{}, account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,8 @@ type Methods interface {
 type Approvals interface {
 	Approvals() []Approval
 	Revoke(idOrUser string) (Revoked, error)
+	// Forget forgets all that is remembered.
+	Forget()
 }
 
 // Events reads what is stored since then and, if live, what comes, until the context ends.
@@ -238,6 +240,9 @@ func (h handler) enroll(r *http.Request) (approval.Approver, error) {
 func (h handler) revokeApprover(r *http.Request) (approval.Approver, error) {
 	one, err := h.Approvers.Revoke(r.Context(), r.PathValue("name"))
 	if err == nil && h.Log != nil {
+		if h.Approvals != nil {
+			h.Approvals.Forget() // what this one approved does not count any more
+		}
 		h.Log.Info("approver revoked by the administrator", "approver", one.Name, "key", one.Key)
 	}
 	return one, err

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/outbox"
 	"github.com/sallyport-ftps/sallyport/host/state"
 )
 
@@ -32,6 +33,10 @@ func (a Approver) decidesFor(user string, groups []string) bool {
 	return slices.Contains(a.Accounts, user) || slices.ContainsFunc(a.Groups, func(g string) bool { return slices.Contains(groups, g) })
 }
 
+func (a Approver) event(change events.Type) *events.ApproverChanged {
+	return &events.ApproverChanged{Change: change, Approver: a.Name, Key: a.Key, Accounts: a.Accounts, Groups: a.Groups}
+}
+
 // Post carries requests to approvers; host/bus is it. A request is on disk when Ask returns.
 type Post interface {
 	Ask(ctx context.Context, key string, request []byte) error
@@ -41,6 +46,7 @@ type Post interface {
 // Approvers asks people with enrolled keys, and believes nothing but their signatures.
 type Approvers struct {
 	store  state.Store
+	outbox *outbox.Outbox
 	server string // ID of this server
 	name   string
 	tell   func(ctx context.Context, e events.Payload)
@@ -74,8 +80,8 @@ var (
 const maxApprovers = 1000
 
 // NewApprovers makes the list. Tell gets the event of each decision that is refused.
-func NewApprovers(store state.Store, server, name string, tell func(ctx context.Context, e events.Payload), log *slog.Logger) *Approvers {
-	return &Approvers{store: store, server: server, name: name, tell: tell, log: log, now: time.Now, open: map[string]*pending{}}
+func NewApprovers(store state.Store, out *outbox.Outbox, server, name string, tell func(ctx context.Context, e events.Payload), log *slog.Logger) *Approvers {
+	return &Approvers{store: store, outbox: out, server: server, name: name, tell: tell, log: log, now: time.Now, open: map[string]*pending{}}
 }
 
 // Connect gives the approvers their way to be asked.
@@ -122,9 +128,14 @@ func (a *Approvers) Enroll(ctx context.Context, one Approver) (Approver, error) 
 	if err != nil {
 		return one, err
 	}
-	if _, err := a.store.Put(ctx, bucket, one.Name, value, 0); err != nil {
+	entry, err := a.outbox.Entry(one.event(events.ApproverEnrolledType))
+	if err != nil {
+		return one, err
+	}
+	if _, err := a.store.Put(ctx, bucket, one.Name, value, 0, entry); err != nil {
 		return one, fmt.Errorf("approver %s: %w", one.Name, err)
 	}
+	a.outbox.Wake()
 	return one, a.share(ctx)
 }
 
@@ -139,9 +150,15 @@ func (a *Approvers) Revoke(ctx context.Context, name string) (Approver, error) {
 	}
 	var one Approver
 	_ = json.Unmarshal(stored.Value, &one) // a damaged one can be revoked too
-	if err := a.store.Delete(ctx, bucket, name, stored.Revision); err != nil {
+	one.Name = name
+	entry, err := a.outbox.Entry(one.event(events.ApproverRevokedType))
+	if err != nil {
+		return one, err
+	}
+	if err := a.store.Delete(ctx, bucket, name, stored.Revision, entry); err != nil {
 		return one, fmt.Errorf("approver %s: %w", name, err)
 	}
+	a.outbox.Wake()
 	return one, a.share(ctx)
 }
 

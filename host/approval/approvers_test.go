@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/outbox"
 	"github.com/sallyport-ftps/sallyport/host/state"
 )
 
@@ -59,7 +60,7 @@ func newDesk(t testing.TB) *desk {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	d := &desk{letters: &letters{sent: map[string][][]byte{}}}
-	d.Approvers = NewApprovers(store, "server-1", "VP server", func(_ context.Context, e events.Payload) {
+	d.Approvers = NewApprovers(store, outbox.New(store, "test"), "server-1", "VP server", func(_ context.Context, e events.Payload) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.refused = append(d.refused, e.(*events.DecisionRefused).Reason)
@@ -292,7 +293,7 @@ func FuzzDecided(f *testing.F) {
 	request, _ := json.Marshal(events.ApprovalRequest{ID: "1", Server: "server-1"})
 	f.Add(decision(f, pair, request, func(d *events.Decision) { d.Sig = []byte("x") }))
 	f.Add([]byte(`{"id":"1","approve":true,"key":"` + key + `"}`))
-	a := NewApprovers(nil, "server-1", "x", func(context.Context, events.Payload) {}, slog.New(slog.DiscardHandler))
+	a := NewApprovers(nil, nil, "server-1", "x", func(context.Context, events.Payload) {}, slog.New(slog.DiscardHandler))
 	q := &pending{digest: events.RequestDigest(request), keys: []string{key}, expires: time.Now().Add(time.Hour), answer: make(chan bool, 1)}
 	a.open["1"] = q
 	f.Fuzz(func(t *testing.T, message []byte) {

@@ -123,6 +123,13 @@ func (d *Desk[T]) Revoke(idOrUser string) (n int) {
 	return n
 }
 
+// ForgetAll forgets what was approved: it may have been by somebody who does not count any more.
+func (d *Desk[T]) ForgetAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.remembered)
+}
+
 // ForgetFactor forgets what a factor approved: it has changed.
 func (d *Desk[T]) ForgetFactor(factor string) {
 	d.mu.Lock()

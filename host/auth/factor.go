@@ -91,6 +91,9 @@ func (a *Authority) Revoke(idOrUser string) (int, error) {
 	return n, nil
 }
 
+// ForgetApprovals forgets what is remembered: the next login asks again.
+func (a *Authority) ForgetApprovals() { a.desk.ForgetAll() }
+
 // ErrNothingToRevoke says that there is neither a request nor an approval of that ID or user.
 var ErrNothingToRevoke = errors.New("no request and no remembered approval has this ID or user")
 

@@ -65,7 +65,7 @@ type stream struct {
 
 func streams() []stream {
 	return []stream{
-		{"audit", []string{"login", "approval", "server"}, auditBytes, jetstream.DefaultPersistMode},
+		{"audit", []string{"login", "approval", "account", "password", "approver", "server"}, auditBytes, jetstream.DefaultPersistMode},
 		{"activity", []string{"method", "session"}, activityBytes, jetstream.AsyncPersistMode},
 	}
 }
@@ -245,7 +245,7 @@ func (b *Bus) port() int {
 
 // Store returns once the event is on disk.
 func (b *Bus) Store(ctx context.Context, data events.Payload) error {
-	return b.publish(ctx, b.event(data))
+	return b.Publish(ctx, b.event(data))
 }
 
 // Note queues an event and does not wait. When the queue is full the oldest waiting one is dropped.
@@ -273,7 +273,7 @@ func (b *Bus) Note(data events.Payload) {
 func (b *Bus) writeNotes(ctx context.Context) {
 	defer close(b.done)
 	for e := range b.notes {
-		if err := b.publish(ctx, e); err != nil {
+		if err := b.Publish(ctx, e); err != nil {
 			b.options.Log.Warn("event not stored", "type", e.Data.EventType(), "err", err)
 		}
 	}
@@ -283,7 +283,8 @@ func (b *Bus) event(data events.Payload) events.Event {
 	return events.Event{ID: uuid.Must(uuid.NewV7()).String(), Time: time.Now(), Source: "/sallyport/" + b.options.ServerName, Data: data}
 }
 
-func (b *Bus) publish(ctx context.Context, e events.Event) error {
+// Publish stores an event that has an ID already, and returns when it is on disk. Again within minutes, it is not stored twice.
+func (b *Bus) Publish(ctx context.Context, e events.Event) error {
 	header, body, err := e.Encode()
 	if err != nil {
 		return err

@@ -96,18 +96,11 @@ func (s *Bolt) Get(ctx context.Context, bucket, key string) (Record, error) {
 }
 
 // Put implements [Store].
-func (s *Bolt) Put(ctx context.Context, bucket, key string, value []byte, was Revision) (Revision, error) {
-	if key == "" || len(key) > MaxKey || len(value) > MaxValue {
-		return 0, fmt.Errorf("record %s/%.40q: key of 1 to %d bytes and value of at most %d bytes allowed", bucket, key, MaxKey, MaxValue)
-	}
+func (s *Bolt) Put(ctx context.Context, bucket, key string, value []byte, was Revision, also ...Addition) (Revision, error) {
 	var next Revision
-	err := s.update(ctx, bucket, key, was, func(b *bolt.Bucket) error {
-		n, err := b.NextSequence() // of the bucket: a record that is made anew is not mistaken for the old one
-		if err != nil {
-			return err
-		}
-		next = Revision(n)
-		return b.Put([]byte(key), encode(key, value, next))
+	err := s.update(ctx, bucket, key, was, also, func(b *bolt.Bucket) (err error) {
+		next, err = write(b, bucket, key, value)
+		return err
 	})
 	if err != nil {
 		return 0, err
@@ -116,11 +109,11 @@ func (s *Bolt) Put(ctx context.Context, bucket, key string, value []byte, was Re
 }
 
 // Delete implements [Store].
-func (s *Bolt) Delete(ctx context.Context, bucket, key string, was Revision) error {
+func (s *Bolt) Delete(ctx context.Context, bucket, key string, was Revision, also ...Addition) error {
 	if was == 0 {
 		return fmt.Errorf("%s/%s: %w", bucket, key, ErrNotFound)
 	}
-	return s.update(ctx, bucket, key, was, func(b *bolt.Bucket) error { return b.Delete([]byte(key)) })
+	return s.update(ctx, bucket, key, was, also, func(b *bolt.Bucket) error { return b.Delete([]byte(key)) })
 }
 
 // List implements [Store].
@@ -155,7 +148,7 @@ func (s *Bolt) view(ctx context.Context, bucket string, read func(*bolt.Bucket) 
 }
 
 // update runs change in a transaction if the record still has the revision named.
-func (s *Bolt) update(ctx context.Context, bucket, key string, was Revision, change func(*bolt.Bucket) error) error {
+func (s *Bolt) update(ctx context.Context, bucket, key string, was Revision, also []Addition, change func(*bolt.Bucket) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -171,8 +164,39 @@ func (s *Bolt) update(ctx context.Context, bucket, key string, was Revision, cha
 		if now.Revision != was {
 			return fmt.Errorf("%s/%s: %w", bucket, key, ErrConflict)
 		}
-		return change(b)
+		if err := change(b); err != nil {
+			return err
+		}
+		for _, one := range also {
+			if err := add(tx, one); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+}
+
+func add(tx *bolt.Tx, one Addition) error {
+	b, err := tx.CreateBucketIfNotExists([]byte(one.Bucket))
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", one.Bucket, err)
+	}
+	if b.Get([]byte(one.Key)) != nil {
+		return fmt.Errorf("%s/%s: %w", one.Bucket, one.Key, ErrConflict)
+	}
+	_, err = write(b, one.Bucket, one.Key, one.Value)
+	return err
+}
+
+func write(b *bolt.Bucket, bucket, key string, value []byte) (Revision, error) {
+	if key == "" || len(key) > MaxKey || len(value) > MaxValue {
+		return 0, fmt.Errorf("record %s/%.40q: key of 1 to %d bytes and value of at most %d bytes allowed", bucket, key, MaxKey, MaxValue)
+	}
+	n, err := b.NextSequence() // of the bucket: a record that is made anew is not mistaken for the old one
+	if err != nil {
+		return 0, err
+	}
+	return Revision(n), b.Put([]byte(key), encode(key, value, Revision(n)))
 }
 
 func lookup(b *bolt.Bucket, key string) (Record, error) {

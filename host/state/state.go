@@ -19,16 +19,24 @@ type Record struct {
 	Revision Revision
 }
 
+// Addition is a record that is written together with a change of another one. Its key must be new.
+type Addition struct {
+	Bucket, Key string
+	Value       []byte
+}
+
 // Store holds records in named buckets. A bucket exists once something was put in it.
 // All methods are safe for concurrent use, and what they return is the caller's own.
 type Store interface {
 	// Get returns one record, or ErrNotFound.
 	Get(ctx context.Context, bucket, key string) (Record, error)
 	// Put writes value if the record's revision is still the one named (0: if there is
-	// none), and returns the new revision; otherwise ErrConflict. It is on disk on return.
-	Put(ctx context.Context, bucket, key string, value []byte, was Revision) (Revision, error)
-	// Delete removes a record whose revision is still the one named, or ErrConflict, or ErrNotFound.
-	Delete(ctx context.Context, bucket, key string, was Revision) error
+	// none), and returns the new revision; otherwise ErrConflict. Also are written with it, or none
+	// of all that. It is on disk on return.
+	Put(ctx context.Context, bucket, key string, value []byte, was Revision, also ...Addition) (Revision, error)
+	// Delete removes a record whose revision is still the one named, and writes also with that, or ErrConflict,
+	// or ErrNotFound.
+	Delete(ctx context.Context, bucket, key string, was Revision, also ...Addition) error
 	// List returns up to limit records with keys after the one named, in key order.
 	List(ctx context.Context, bucket, after string, limit int) ([]Record, error)
 }

@@ -127,6 +127,9 @@ func (a approvals) Approvals() []admin.Approval {
 	return all
 }
 
+// Forget implements admin.Approvals.
+func (a approvals) Forget() { a.authority.ForgetApprovals() }
+
 // Revoke implements admin.Approvals.
 func (a approvals) Revoke(idOrUser string) (admin.Revoked, error) {
 	n, err := a.authority.Revoke(idOrUser)

@@ -32,6 +32,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/bus"
 	"github.com/sallyport-ftps/sallyport/host/config"
 	"github.com/sallyport-ftps/sallyport/host/ftps"
+	"github.com/sallyport-ftps/sallyport/host/outbox"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
 	"github.com/sallyport-ftps/sallyport/host/state"
@@ -55,6 +56,7 @@ type app struct {
 	data      *dataDir
 	accounts  *account.Accounts
 	approvers *approval.Approvers
+	outbox    *outbox.Outbox
 	bus       *bus.Bus
 	authority *auth.Authority
 	sandbox   *sandbox.Runtime
@@ -195,12 +197,13 @@ func (a *app) openAccounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.approvers = approval.NewApprovers(store, id, a.config().Server.Name, a.tell, a.log)
+	a.outbox = outbox.New(store, a.config().Server.Name)
+	a.approvers = approval.NewApprovers(store, a.outbox, id, a.config().Server.Name, a.tell, a.log)
 	key, err := account.LoadKey(a.data.file(codesFile))
 	if err != nil {
 		return err
 	}
-	a.accounts, err = account.New(ctx, store, hasher, key, accountRules(a.config()))
+	a.accounts, err = account.New(ctx, store, a.outbox, hasher, key, accountRules(a.config()))
 	return err
 }
 
@@ -227,10 +230,22 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 	if a.approvers == nil {
 		return nil
 	}
+	a.publishChanges(ctx)
 	if err := a.approvers.Connect(ctx, a.bus); err != nil {
 		return err
 	}
 	return a.bus.Decisions(ctx, a.approvers.Decided)
+}
+
+// publishChanges stores the events of changes, also of those that were made while no server ran.
+func (a *app) publishChanges(ctx context.Context) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.outbox.Run(ctx, a.bus.Publish, a.log)
+	}()
+	a.closers = append(a.closers, func() { cancel(); <-done })
 }
 
 // tell stores an event that nobody waits for.

@@ -16,6 +16,7 @@ import (
 func Run(t *testing.T, open func(t *testing.T) state.Store) {
 	t.Run("put and get", func(t *testing.T) { putAndGet(t, open(t)) })
 	t.Run("compare and swap", func(t *testing.T) { compareAndSwap(t, open(t)) })
+	t.Run("additions", func(t *testing.T) { additions(t, open(t)) })
 	t.Run("delete", func(t *testing.T) { deletes(t, open(t)) })
 	t.Run("list in pages", func(t *testing.T) { lists(t, open(t)) })
 	t.Run("limits", func(t *testing.T) { limits(t, open(t)) })
@@ -64,6 +65,33 @@ func compareAndSwap(t *testing.T, s state.Store) {
 	must(t, err)
 	if string(got.Value) != "2" || got.Revision != r2 {
 		t.Errorf("a refused write left %+v", got)
+	}
+}
+
+func additions(t *testing.T, s state.Store) {
+	ctx := t.Context()
+	one := state.Addition{Bucket: "other", Key: "1", Value: []byte("x")}
+	r, err := s.Put(ctx, "b", "k", []byte("1"), 0, one)
+	must(t, err)
+	if got, err := s.Get(ctx, "other", "1"); err != nil || string(got.Value) != "x" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	two := state.Addition{Bucket: "other", Key: "2", Value: []byte("y")}
+	if _, err := s.Put(ctx, "b", "k", []byte("2"), r, two, one); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("over an existing one: got %v, want ErrConflict", err)
+	}
+	if err := s.Delete(ctx, "b", "k", r+1000, two); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("stale revision: got %v, want ErrConflict", err)
+	}
+	if _, err := s.Get(ctx, "other", "2"); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("a refused write left its addition: %v", err)
+	}
+	if got, err := s.Get(ctx, "b", "k"); err != nil || string(got.Value) != "1" {
+		t.Errorf("a refused addition left %+v, %v", got, err)
+	}
+	must(t, s.Delete(ctx, "b", "k", r, two))
+	if got, err := s.Get(ctx, "other", "2"); err != nil || string(got.Value) != "y" {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
