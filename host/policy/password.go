@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -18,9 +19,29 @@ import (
 type Passwords struct {
 	MinimumLength   int // in characters, after NFC
 	MinimumStrength int // 0 to 4, by zxcvbn
+	MaximumLength   int // in characters, at most MaximumLength; 0: that. A longer one is refused, never cut
 	// CharacterRequirements lists classes of which at least one character must be there.
 	CharacterRequirements []Class
+	// Words are what passwords are made of, and passwords that nobody may have. Nil: none are known.
+	Words *Words
+	// History is how many of an account's last passwords may not come again, the present one among them.
+	History int
+	// Lifetime is how long a password is good; 0: for ever.
+	Lifetime time.Duration
 }
+
+// A Rule is a part of the policy, for events.
+type Rule string
+
+// The rules.
+const (
+	RuleForm     Rule = "form" // what no client can send
+	RuleLength   Rule = "length"
+	RuleStrength Rule = "strength"
+	RuleClasses  Rule = "classes"
+	RuleKnown    Rule = "known"
+	RuleHistory  Rule = "history"
+)
 
 // Class is a kind of character that a rule can demand, in SFTPPlus's words.
 type Class string
@@ -43,7 +64,21 @@ const MaximumLength = 200
 const estimated = 48
 
 // Refusal says why a password is refused and what would help. It never holds the password.
-type Refusal struct{ Reasons []string }
+type Refusal struct {
+	Reasons []string
+	Rules   []Rule // of each reason
+}
+
+func (r *Refusal) add(rule Rule, reason string, values ...any) {
+	r.Reasons, r.Rules = append(r.Reasons, fmt.Sprintf(reason, values...)), append(r.Rules, rule)
+}
+
+// Reused is the refusal of a password that the account had before.
+func Reused(history int) *Refusal {
+	r := &Refusal{}
+	r.add(RuleHistory, "it is one of the account's last %d passwords; another one is needed", history)
+	return r
+}
 
 // Error joins the reasons to one sentence.
 func (r *Refusal) Error() string { return "password refused: " + strings.Join(r.Reasons, "; ") }
@@ -52,33 +87,54 @@ func (r *Refusal) Error() string { return "password refused: " + strings.Join(r.
 // attacker would try first: the account's name, its e-mail address, its groups.
 func (p Passwords) Check(password secret.Text, context ...string) error {
 	text := norm.NFC.String(password.Reveal())
-	length := utf8.RuneCountInString(text)
-	var reasons []string
-	switch {
-	case !utf8.ValidString(text):
-		return &Refusal{[]string{"it is not valid UTF-8"}}
-	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return &Refusal{[]string{"it holds a control character, which no FTP client can send"}}
-	case length == 0:
-		return &Refusal{[]string{"it is empty"}}
-	case length > MaximumLength:
-		return &Refusal{[]string{fmt.Sprintf("it has %d characters, at most %d are allowed", length, MaximumLength)}}
-	case length < p.MinimumLength:
-		reasons = append(reasons, fmt.Sprintf("it has %d characters, at least %d are needed", length, p.MinimumLength))
+	if r := unfit(text, p.longest()); r != nil {
+		return r
 	}
-	if score, why := strength(text, context); score < p.MinimumStrength {
-		reasons = append(reasons, fmt.Sprintf("it is too easy to guess (strength %d of 4, at least %d is needed%s); several unrelated words, or more random characters, would help",
-			score, p.MinimumStrength, why))
+	r := &Refusal{}
+	if length := utf8.RuneCountInString(text); length < p.MinimumLength {
+		r.add(RuleLength, "it has %d characters, at least %d are needed", length, p.MinimumLength)
+	}
+	if p.Words.isKnown(text) {
+		r.add(RuleKnown, "it is a well-known password, or nearly one; several unrelated words would help")
+	}
+	if score, why := p.Words.strength(text, context); score < p.MinimumStrength {
+		r.add(RuleStrength, "it is too easy to guess (strength %d of 4, at least %d is needed%s); several unrelated words, or more random characters, would help",
+			score, p.MinimumStrength, why)
 	}
 	for _, class := range p.CharacterRequirements {
 		if !strings.ContainsFunc(text, class.has) {
-			reasons = append(reasons, "it needs at least one character of the class "+string(class))
+			r.add(RuleClasses, "it needs at least one character of the class %s", class)
 		}
 	}
-	if reasons == nil {
+	if r.Reasons == nil {
 		return nil
 	}
-	return &Refusal{reasons}
+	return r
+}
+
+func (p Passwords) longest() int {
+	if p.MaximumLength > 0 {
+		return min(p.MaximumLength, MaximumLength)
+	}
+	return MaximumLength
+}
+
+// unfit refuses what is no password at all, or too long to look at.
+func unfit(text string, longest int) *Refusal {
+	r := &Refusal{}
+	switch length := utf8.RuneCountInString(text); {
+	case !utf8.ValidString(text):
+		r.add(RuleForm, "it is not valid UTF-8")
+	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		r.add(RuleForm, "it holds a control character, which no FTP client can send")
+	case length == 0:
+		r.add(RuleLength, "it is empty")
+	case length > longest:
+		r.add(RuleLength, "it has %d characters, at most %d are allowed", length, longest)
+	default:
+		return nil
+	}
+	return r
 }
 
 func (c Class) has(r rune) bool {
@@ -96,15 +152,15 @@ func (c Class) has(r rune) bool {
 }
 
 // strength is zxcvbn's score, corrected (RATIONALE.md, "Why not zxcvbn's own score?"), and what it found.
-func strength(text string, context []string) (score int, why string) {
+func (w *Words) strength(text string, context []string) (score int, why string) {
 	if unit := repeatedUnit(text); unit != "" {
-		score, _ = strength(unit, context)
+		score, _ = w.strength(unit, context)
 		return min(score, 2), ": it repeats itself"
 	}
 	runes := []rune(text)
 	runes = runes[:min(len(runes), estimated)]
 	estimate := zxcvbn.PasswordStrength(string(runes), contextWords(context))
-	guesses := min(0.5*math.Exp2(estimate.Entropy), math.Pow(10, float64(len(runes))))
+	guesses := min(0.5*math.Exp2(estimate.Entropy), math.Pow(10, float64(len(runes))), w.guesses(runes, contextWords(context)))
 	for _, threshold := range []float64{1e3, 1e6, 1e8, 1e10} { // the reference's own thresholds
 		if guesses >= threshold {
 			score++
