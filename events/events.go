@@ -69,6 +69,7 @@ const (
 	Rejected         Reason = "rejected" // by a method that gave no narrower reason
 	AccountDisabled  Reason = "account_disabled"
 	AccountExpired   Reason = "account_expired"
+	AccountUnused    Reason = "account_unused" // for longer than it may be
 	GroupNotAllowed  Reason = "group_not_allowed"
 	AccountLocked    Reason = "account_locked"
 	SourceBanned     Reason = "source_banned"
@@ -117,7 +118,7 @@ const (
 // Known reports whether r is in the closed list; a plugin may only give such a reason.
 func (r Reason) Known() bool {
 	switch r {
-	case WrongPassword, WrongCode, UnknownUser, Rejected, AccountDisabled, AccountExpired, GroupNotAllowed,
+	case WrongPassword, WrongCode, UnknownUser, Rejected, AccountDisabled, AccountExpired, AccountUnused, GroupNotAllowed,
 		AccountLocked, SourceBanned, MethodFailed, TimedOut, Overloaded, ClientLeft, FactorMissing, NoMethod,
 		BadName, EmptyPassword, InputTooLong, HomeUnavailable, EventNotStored, ShuttingDown, MethodStopped,
 		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits, MethodBroken,

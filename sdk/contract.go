@@ -94,7 +94,7 @@ func ApprovalStates() []string {
 // Reasons are what a plugin may give with Reject; any other becomes "rejected".
 func Reasons() []string {
 	return []string{
-		"wrong_password", "wrong_code", "account_disabled", "account_expired", "account_locked", "group_not_allowed", "password_expired", "password_must_change",
+		"wrong_password", "wrong_code", "account_disabled", "account_expired", "account_unused", "account_locked", "group_not_allowed", "password_expired", "password_must_change",
 		"not_at_this_time", "source_not_allowed", "name_not_allowed", "approval_denied", "approval_expired", "approval_frozen", "approval_suspended", "rejected",
 	}
 }

@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/mail"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -44,6 +42,22 @@ type Account struct {
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Enabled    bool              `json:"enabled"`
 	Created    time.Time         `json:"created"`
+	// EnabledSince is when an administrator last let it log in; zero: since it was made.
+	EnabledSince time.Time `json:"enabled_since,omitzero"`
+	// Permissions narrow those of the group, in its words.
+	Permissions []string `json:"permissions,omitempty"`
+	// Sources are the networks from which alone it may log in; none: everywhere.
+	Sources []string `json:"sources,omitempty"`
+	// Expires is when it may not log in any more; zero: never.
+	Expires time.Time `json:"expires,omitzero"`
+	// UnusedDays is how long it may be without a login before it may not log in any more; 0: for ever.
+	UnusedDays int `json:"unused_days,omitempty"`
+	// LastLogin is the day on which the password was last right.
+	LastLogin time.Time `json:"last_login,omitzero"`
+	// MustChange says that the user has to change the password first.
+	MustChange bool `json:"must_change,omitempty"`
+	// Revision names this state of the account, see [Change].
+	Revision state.Revision `json:"revision,omitempty"`
 	// PasswordChanged is when the password was last set.
 	PasswordChanged time.Time `json:"password_changed"`
 	// CodesSince is when the account got one-time codes; zero: it has none.
@@ -54,8 +68,10 @@ type Account struct {
 // compare-and-swap changes all of it.
 type record struct {
 	Account
-	Hash  string     `json:"hash"`
-	Codes *enrolment `json:"codes,omitempty"`
+	Hash string `json:"hash"`
+	// History are the hashes of the passwords before, the last one first.
+	History []string   `json:"history,omitempty"`
+	Codes   *enrolment `json:"codes,omitempty"`
 }
 
 // Accounts manages the accounts in a store.
@@ -72,12 +88,28 @@ type Accounts struct {
 // Rules are what a new account or password must fit.
 type Rules struct {
 	Passwords policy.Passwords
-	Groups    []string // that an account may be in
+	ByGroup   map[string]policy.Passwords // of groups that have rules of their own
+	Groups    []string                    // that an account may be in
+	OwnChange []string                    // groups whose members may change their passwords
+}
+
+// of are the rules for an account: those of its first group that has some.
+func (r Rules) of(a Account) policy.Passwords {
+	for _, group := range a.Groups {
+		if own, ok := r.ByGroup[group]; ok {
+			return own
+		}
+	}
+	return r.Passwords
+}
+
+func (r Rules) mayChange(a Account) bool {
+	return slices.ContainsFunc(a.Groups, func(group string) bool { return slices.Contains(r.OwnChange, group) })
 }
 
 // New makes the manager.
 func New(ctx context.Context, store state.Store, out *outbox.Outbox, hasher *Hasher, key Key, rules Rules) (*Accounts, error) {
-	dummy, err := hasher.Hash(ctx, secret.New("the password of nobody"))
+	dummy, err := hasher.Hash(ctx, rules.Passwords.Hashing, secret.New("the password of nobody"))
 	if err != nil {
 		return nil, err
 	}
@@ -112,21 +144,6 @@ func (a *Accounts) Add(ctx context.Context, account Account, password secret.Tex
 	return account, nil
 }
 
-// SetPassword changes the password, if the policy allows it.
-func (a *Accounts) SetPassword(ctx context.Context, name string, password secret.Text) (Account, error) {
-	r, _, err := a.get(ctx, name)
-	if err != nil {
-		return Account{}, err
-	}
-	hash, err := a.newHash(ctx, r.Account, password)
-	if err != nil {
-		return Account{}, err
-	}
-	return a.change(ctx, name, &events.PasswordChanged{Change: events.PasswordChangedType, Account: r.Name}, func(r *record) {
-		r.Hash, r.PasswordChanged = hash, a.now().UTC()
-	})
-}
-
 // changed is the event of a change of an account.
 func changed(what events.Type, name string, fields ...string) *events.AccountChanged {
 	return &events.AccountChanged{Change: what, Account: name, Fields: fields}
@@ -138,7 +155,12 @@ func (a *Accounts) SetEnabled(ctx context.Context, name string, enabled bool) (A
 	if enabled {
 		what = events.AccountEnabledType
 	}
-	return a.change(ctx, name, changed(what, ""), func(r *record) { r.Enabled = enabled })
+	return a.change(ctx, name, changed(what, ""), func(r *record) bool {
+		if r.Enabled = enabled; enabled {
+			r.EnabledSince = a.now().UTC()
+		}
+		return true
+	})
 }
 
 // Remove deletes the account. Its files stay.
@@ -187,12 +209,14 @@ type Check struct {
 	Right    bool
 	Reason   events.Reason // why not, if not
 	Account  Account       // if Right
+	// MustChange: it is right, but good for nothing but changing it; Reason says why.
+	MustChange bool
 }
 
 // Verify checks a password. It takes as long for a name that does not exist. An error means that
 // it could not be checked: ErrOverloaded, ErrDamaged, the context's or the store's.
 func (a *Accounts) Verify(ctx context.Context, name string, source netip.Addr, password secret.Text) (Check, error) {
-	r, _, err := a.get(ctx, name)
+	r, revision, err := a.get(ctx, name)
 	enrolled := !errors.Is(err, ErrNotFound)
 	if err != nil && enrolled {
 		return Check{}, err
@@ -208,45 +232,36 @@ func (a *Accounts) Verify(ctx context.Context, name string, source netip.Addr, p
 		return Check{Reason: events.UnknownUser}, nil
 	case !right:
 		return Check{Enrolled: true, Reason: events.WrongPassword}, nil
-	case !r.Enabled:
-		return Check{Enrolled: true, Reason: events.AccountDisabled}, nil
 	}
+	if reason := r.Refusal(a.now(), source); reason != "" {
+		return Check{Enrolled: true, Reason: reason}, nil
+	}
+	if reason := a.stale(r.Account); reason != "" {
+		may := a.rules.Load().mayChange(r.Account)
+		return Check{Enrolled: true, Right: may, MustChange: may, Account: r.Account, Reason: reason}, nil
+	}
+	a.refresh(ctx, r, revision, password)
 	return Check{Enrolled: true, Right: true, Account: r.Account}, nil
 }
 
-func (a *Accounts) validate(account *Account) error {
-	name, err := policy.Username(account.Name)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
+// stale is why a right password must be changed first; empty: it need not.
+func (a *Accounts) stale(account Account) events.Reason {
+	lifetime := a.rules.Load().of(account).Lifetime
+	switch {
+	case account.MustChange:
+		return events.MustChange
+	case lifetime > 0 && a.now().Sub(account.PasswordChanged) >= lifetime:
+		return events.PasswordExpired
 	}
-	if err := policy.PathElement(name); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	account.Name = name
-	if len(account.Groups) == 0 {
-		account.Groups = []string{"default"}
-	}
-	for _, group := range account.Groups {
-		if !slices.Contains(a.rules.Load().Groups, group) {
-			return fmt.Errorf("%w: group %q is not in the configuration; there are %q", ErrInvalid, group, a.rules.Load().Groups)
-		}
-	}
-	if account.Email != "" {
-		if address, err := mail.ParseAddress(account.Email); err != nil || address.Address != account.Email {
-			return fmt.Errorf("%w: e-mail address %q; expected is something like alice@example.org", ErrInvalid, account.Email)
-		}
-	}
-	if account.Home != "" && !filepath.IsAbs(account.Home) {
-		return fmt.Errorf("%w: home folder %q; expected is an absolute path", ErrInvalid, account.Home)
-	}
-	return nil
+	return ""
 }
 
 func (a *Accounts) newHash(ctx context.Context, account Account, password secret.Text) (string, error) {
-	if err := a.rules.Load().Passwords.Check(password, append([]string{account.Name, account.Email}, account.Groups...)...); err != nil {
+	rules := a.rules.Load().of(account)
+	if err := rules.Check(password, append([]string{account.Name, account.Email}, account.Groups...)...); err != nil {
 		return "", err
 	}
-	return a.hasher.Hash(ctx, password)
+	return a.hasher.Hash(ctx, rules.Hashing, password)
 }
 
 func (a *Accounts) get(ctx context.Context, typed string) (record, state.Revision, error) {
@@ -267,14 +282,17 @@ func (a *Accounts) get(ctx context.Context, typed string) (record, state.Revisio
 	return r, stored.Revision, err
 }
 
-// change applies one change to the newest record, again if somebody else was faster, and stores its event with it.
-func (a *Accounts) change(ctx context.Context, name string, e events.Payload, apply func(*record)) (Account, error) {
+// change applies one change to the newest record, again if somebody else was faster, and stores its event with it. What
+// apply returns false for is not stored.
+func (a *Accounts) change(ctx context.Context, name string, e events.Payload, apply func(*record) bool) (Account, error) {
 	for {
 		r, revision, err := a.get(ctx, name)
 		if err != nil {
 			return Account{}, err
 		}
-		apply(&r)
+		if !apply(&r) {
+			return r.Account, nil
+		}
 		if changed, ok := e.(*events.AccountChanged); ok {
 			changed.Account = r.Name
 		}
@@ -288,6 +306,7 @@ func (a *Accounts) change(ctx context.Context, name string, e events.Payload, ap
 
 // put writes the record, and the event of the change if it has one.
 func (a *Accounts) put(ctx context.Context, r record, was state.Revision, e events.Payload) error {
+	r.Revision = 0 // the store has its own
 	value, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("account %s: %w", r.Name, err)
@@ -312,5 +331,6 @@ func decode(stored state.Record) (record, error) {
 	if err := json.Unmarshal(stored.Value, &r); err != nil || r.Name != stored.Key {
 		return record{}, fmt.Errorf("%s: %w", stored.Key, ErrDamaged)
 	}
+	r.Revision = stored.Revision
 	return r, nil
 }

@@ -30,10 +30,7 @@ func newAccounts(t *testing.T) (*account.Accounts, state.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	hasher, err := account.NewHasher(2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	hasher := account.NewHasher(2)
 	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, account.Key{}, account.Rules{Passwords: policy.Passwords{MinimumLength: 11, MinimumStrength: 3}, Groups: []string{"default", "uk"}})
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +69,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := secret.New("seven marble lantern forks")
-	if _, err := accounts.SetPassword(ctx, "alice", other); err != nil {
+	if _, err := accounts.SetPassword(ctx, "alice", other, false); err != nil {
 		t.Fatal(err)
 	}
 	check("alice", good, account.Check{Enrolled: true, Reason: events.WrongPassword})
@@ -166,7 +163,7 @@ func TestConcurrentChangesLoseNothing(t *testing.T) {
 	other := secret.New("seven marble lantern forks")
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if _, err := accounts.SetPassword(t.Context(), "alice", other); err != nil {
+		if _, err := accounts.SetPassword(t.Context(), "alice", other, false); err != nil {
 			t.Error(err)
 		}
 	})

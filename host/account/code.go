@@ -123,13 +123,19 @@ func (a *Accounts) EnrolCodes(ctx context.Context, name, issuer string) (Account
 		given.Recovery = append(given.Recovery, code)
 		e.Recovery = append(e.Recovery, a.key.hash(found.Name, code))
 	}
-	after, err := a.change(ctx, found.Name, changed(events.AccountChangedType, found.Name, "codes"), func(r *record) { r.Codes, r.CodesSince = &e, e.Since })
+	after, err := a.change(ctx, found.Name, changed(events.AccountChangedType, found.Name, "codes"), func(r *record) bool {
+		r.Codes, r.CodesSince = &e, e.Since
+		return true
+	})
 	return after, given, err
 }
 
 // RemoveCodes takes the one-time codes from an account.
 func (a *Accounts) RemoveCodes(ctx context.Context, name string) (Account, error) {
-	return a.change(ctx, name, changed(events.AccountChangedType, "", "codes"), func(r *record) { r.Codes, r.CodesSince = nil, time.Time{} })
+	return a.change(ctx, name, changed(events.AccountChangedType, "", "codes"), func(r *record) bool {
+		r.Codes, r.CodesSince = nil, time.Time{}
+		return true
+	})
 }
 
 // keyURL is what apps read: https://github.com/google/google-authenticator/wiki/Key-Uri-Format.

@@ -57,10 +57,7 @@ func openCodes(t *testing.T, file string, key account.Key) *account.Accounts {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	hasher, err := account.NewHasher(2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	hasher := account.NewHasher(2)
 	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, key, account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
 	if err != nil {
 		t.Fatal(err)

@@ -12,17 +12,15 @@ import (
 	"sync"
 
 	"github.com/go-crypt/crypt"
-	"github.com/go-crypt/crypt/algorithm/argon2"
 
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
-// The cost of argon2id: OWASP's figures (Password Storage Cheat Sheet, 19 MiB, two passes, one lane).
+// The cost of argon2id beside its memory: OWASP's figures (Password Storage Cheat Sheet, two passes, one lane).
 const (
-	argonMemoryKiB = 19 * 1024
-	argonPasses    = 2
-	argonLanes     = 1
+	argonPasses = 2
+	argonLanes  = 1
 )
 
 // How many checks may wait. Beyond that a login fails at once, rather than everybody's in a minute.
@@ -39,7 +37,6 @@ var ErrOverloaded = errors.New("too many password checks are waiting")
 // would compute 64 hashes side by side and all of them slower (see make bench).
 type Hasher struct {
 	workers int
-	hasher  *argon2.Hasher
 	key     []byte // keys the fingerprints of equal checks
 
 	mu      sync.Mutex
@@ -62,30 +59,28 @@ type check struct {
 }
 
 // NewHasher makes a Hasher; workers is usually the number of cores.
-func NewHasher(workers int) (*Hasher, error) {
-	hasher, err := argon2.New(argon2.WithVariantID(), argon2.WithMemoryInKiB(argonMemoryKiB),
-		argon2.WithIterations(argonPasses), argon2.WithParallelism(argonLanes))
-	if err != nil {
-		return nil, fmt.Errorf("argon2id: %w", err)
-	}
+func NewHasher(workers int) *Hasher {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never fails
 	return &Hasher{
 		workers: max(1, workers),
-		hasher:  hasher,
 		key:     key,
 		queues:  map[string][]*check{},
 		shared:  map[[sha256.Size]byte]*check{},
-	}, nil
+	}
 }
 
-// Hash returns the encoded argon2id hash of a new password. It waits its turn like any check.
-func (h *Hasher) Hash(ctx context.Context, password secret.Text) (string, error) {
+// Hash returns the encoded hash of a new password. It waits its turn like any check.
+func (h *Hasher) Hash(ctx context.Context, how policy.Hashing, password secret.Text) (string, error) {
+	hasher, _, err := scheme(how)
+	if err != nil {
+		return "", err
+	}
 	var encoded string
 	var print [sha256.Size]byte
 	_, _ = rand.Read(print[:]) // never shared: each hash has its own salt
-	_, err := h.wait(ctx, netip.Addr{}, print, func() (bool, error) {
-		digest, err := h.hasher.Hash(password.Reveal())
+	_, err = h.wait(ctx, netip.Addr{}, print, func() (bool, error) {
+		digest, err := hasher.Hash(password.Reveal())
 		if err == nil {
 			encoded = digest.Encode()
 		}

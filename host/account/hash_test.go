@@ -12,15 +12,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
 func newTestHasher(t testing.TB, workers int) *Hasher {
 	t.Helper()
-	h, err := NewHasher(workers)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := NewHasher(workers)
 	return h
 }
 
@@ -39,7 +37,7 @@ func TestHashesVerify(t *testing.T) {
 			t.Errorf("%s: matched, %v", name, err)
 		}
 	}
-	encoded, err := h.Hash(t.Context(), secret.New("right"))
+	encoded, err := h.Hash(t.Context(), policy.Hashing{}, secret.New("right"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +183,7 @@ func slow() (bool, error) {
 
 func BenchmarkMatch(b *testing.B) {
 	h := newTestHasher(b, 1)
-	encoded, err := h.Hash(b.Context(), secret.New("right"))
+	encoded, err := h.Hash(b.Context(), policy.Hashing{}, secret.New("right"))
 	if err != nil {
 		b.Fatal(err)
 	}

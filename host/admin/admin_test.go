@@ -29,10 +29,7 @@ func newBackend(t *testing.T) admin.Backend {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	hasher, err := account.NewHasher(2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	hasher := account.NewHasher(2)
 	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, account.Key{}, account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +50,7 @@ func serve(t *testing.T, b admin.Backend) (*admin.Client, *httptest.Server) {
 // Each kind of mistake has its status, and the client returns the server's own sentence.
 func TestStatuses(t *testing.T) {
 	client, server := serve(t, newBackend(t))
-	if _, err := client.AddAccount(t.Context(), account.Account{Name: "alice"}, good); err != nil {
+	if _, err := client.AddAccount(t.Context(), "alice", good, account.Change{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -95,7 +92,7 @@ func TestListPages(t *testing.T) {
 	b := newBackend(t)
 	client, _ := serve(t, b)
 	for _, name := range []string{"carol", "alice", "bob"} {
-		if _, err := client.AddAccount(t.Context(), account.Account{Name: name}, good); err != nil {
+		if _, err := client.AddAccount(t.Context(), name, good, account.Change{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,13 +12,9 @@ import (
 
 // NewAccount asks for an account.
 type NewAccount struct {
-	Name     string   `json:"name"`
-	Groups   []string `json:"groups,omitempty"`
-	Email    string   `json:"email,omitempty"`
-	Home     string   `json:"home,omitempty"`
-	Password string   `json:"password"`
-	// Attributes are for second factors.
-	Attributes map[string]string `json:"attributes,omitempty"`
+	Name     string `json:"name"`
+	Password string `json:"password"`
+	account.Change
 }
 
 // Account is an account with what the running server knows of it.
@@ -31,6 +27,8 @@ type Account struct {
 // NewPassword asks for another password.
 type NewPassword struct {
 	Password string `json:"password"`
+	// MustChange lets the user do nothing before changing it.
+	MustChange bool `json:"must_change,omitempty"`
 }
 
 // Accounts is one page of the list.

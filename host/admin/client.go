@@ -33,15 +33,23 @@ func NewClient(dial func(ctx context.Context) (net.Conn, error)) *Client {
 }
 
 // AddAccount makes an account.
-func (c *Client) AddAccount(ctx context.Context, a account.Account, password secret.Text) (account.Account, error) {
-	return call[account.Account](ctx, c, http.MethodPost, "/v1/accounts", NewAccount{
-		Name: a.Name, Groups: a.Groups, Email: a.Email, Home: a.Home, Password: password.Reveal(), Attributes: a.Attributes,
-	})
+func (c *Client) AddAccount(ctx context.Context, name string, password secret.Text, as account.Change) (account.Account, error) {
+	return call[account.Account](ctx, c, http.MethodPost, "/v1/accounts", NewAccount{Name: name, Password: password.Reveal(), Change: as})
+}
+
+// ChangeAccount changes what is said of an account.
+func (c *Client) ChangeAccount(ctx context.Context, name string, change account.Change) (account.Account, error) {
+	return call[account.Account](ctx, c, http.MethodPatch, "/v1/accounts/"+url.PathEscape(name), change)
+}
+
+// Unlock lifts the lock of an account in the running server.
+func (c *Client) Unlock(ctx context.Context, name string) (account.Account, error) {
+	return call[account.Account](ctx, c, http.MethodPost, "/v1/accounts/"+url.PathEscape(name)+"/unlock", nil)
 }
 
 // SetPassword changes an account's password.
-func (c *Client) SetPassword(ctx context.Context, name string, password secret.Text) (account.Account, error) {
-	return call[account.Account](ctx, c, http.MethodPut, "/v1/accounts/"+url.PathEscape(name)+"/password", NewPassword{password.Reveal()})
+func (c *Client) SetPassword(ctx context.Context, name string, password secret.Text, mustChange bool) (account.Account, error) {
+	return call[account.Account](ctx, c, http.MethodPut, "/v1/accounts/"+url.PathEscape(name)+"/password", NewPassword{password.Reveal(), mustChange})
 }
 
 // Account returns one account.

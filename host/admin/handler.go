@@ -80,6 +80,8 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/accounts", answer(accounts, h.listAccounts))
 	mux.HandleFunc("POST /v1/accounts", answer(accounts, h.addAccount))
 	mux.HandleFunc("GET /v1/accounts/{name}", answer(accounts, h.showAccount))
+	mux.HandleFunc("PATCH /v1/accounts/{name}", answer(accounts, h.changeAccount))
+	mux.HandleFunc("POST /v1/accounts/{name}/unlock", answer(accounts && b.Locks != nil, h.unlock))
 	mux.HandleFunc("DELETE /v1/accounts/{name}", answer(accounts, h.removeAccount))
 	mux.HandleFunc("PUT /v1/accounts/{name}/password", answer(accounts, h.setPassword))
 	mux.HandleFunc("POST /v1/accounts/{name}/enable", answer(accounts, h.setEnabled(true)))
@@ -171,13 +173,44 @@ func (h handler) addAccount(r *http.Request) (account.Account, error) {
 	if err != nil {
 		return account.Account{}, err
 	}
-	if n.Home != "" && h.CheckHome != nil {
-		if err := h.CheckHome(n.Home); err != nil {
-			return account.Account{}, fmt.Errorf("%w: home folder %w", account.ErrInvalid, err)
-		}
+	if err := h.checkHome(n.Change); err != nil {
+		return account.Account{}, err
 	}
-	a, err := h.Accounts.Add(r.Context(), account.Account{Name: n.Name, Groups: n.Groups, Email: n.Email, Home: n.Home, Attributes: n.Attributes}, secret.New(n.Password))
+	one := account.Account{Name: n.Name}
+	n.Apply(&one)
+	a, err := h.Accounts.Add(r.Context(), one, secret.New(n.Password))
 	return h.changed("added", a, err)
+}
+
+func (h handler) checkHome(c account.Change) error {
+	if c.Home == nil || *c.Home == "" || h.CheckHome == nil {
+		return nil
+	}
+	if err := h.CheckHome(*c.Home); err != nil {
+		return fmt.Errorf("%w: home folder %w", account.ErrInvalid, err)
+	}
+	return nil
+}
+
+func (h handler) changeAccount(r *http.Request) (account.Account, error) {
+	c, err := read[account.Change](r)
+	if err != nil {
+		return account.Account{}, err
+	}
+	if err := h.checkHome(c); err != nil {
+		return account.Account{}, err
+	}
+	a, err := h.Accounts.Change(r.Context(), r.PathValue("name"), c)
+	return h.changed("changed", a, err)
+}
+
+// unlock lifts a lock.
+func (h handler) unlock(r *http.Request) (account.Account, error) {
+	a, err := h.Accounts.Unlocked(r.Context(), r.PathValue("name"))
+	if err == nil {
+		h.Locks.Clear(a.Name)
+	}
+	return h.changed("unlocked", a, err)
 }
 
 // changed notes what an administrator did.
@@ -209,7 +242,7 @@ func (h handler) setPassword(r *http.Request) (account.Account, error) {
 	if err != nil {
 		return account.Account{}, err
 	}
-	a, err := h.Accounts.SetPassword(r.Context(), r.PathValue("name"), secret.New(n.Password))
+	a, err := h.Accounts.SetPassword(r.Context(), r.PathValue("name"), secret.New(n.Password), n.MustChange)
 	return h.changed("password", a, err)
 }
 

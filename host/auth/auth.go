@@ -106,6 +106,8 @@ type Grant struct {
 	LoginID    string
 	Method     string // the first factor, which alone says what follows
 	User       string
+	Own        string // the host's own account whose password was right; empty: the method did not ask for one
+	MustChange bool   // the session is good for nothing but changing the password of Own
 	Account    string // the host's own account that the method maps its users to; empty: none
 	Groups     []string
 	Email      string
@@ -161,11 +163,13 @@ type Homes interface {
 
 // Options are what an Authority needs.
 type Options struct {
-	Name        string // of the server, for events
-	Recorder    Recorder
-	Attempts    *policy.Attempts
-	Homes       Homes
-	Codes       Codes // nil: nobody has any
+	Name     string // of the server, for events
+	Recorder Recorder
+	Attempts *policy.Attempts
+	Homes    Homes
+	Codes    Codes // nil: nobody has any
+	// Passwords changes passwords of the host's own accounts; nil: nobody can.
+	Passwords   Passwords
 	Approvals   approval.Limits
 	NameUnknown bool // put the names of unknown users into events
 	Log         *slog.Logger

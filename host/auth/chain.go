@@ -144,7 +144,7 @@ func reasonFor(answer Answer) events.Reason {
 		return events.UnknownUser
 	case Rejected:
 		switch answer.Reason {
-		case events.WrongPassword, events.WrongCode, events.AccountDisabled, events.AccountExpired, events.AccountLocked, events.GroupNotAllowed,
+		case events.WrongPassword, events.WrongCode, events.AccountDisabled, events.AccountExpired, events.AccountUnused, events.AccountLocked, events.GroupNotAllowed,
 			events.ApprovalDenied, events.ApprovalExpired, events.ApprovalFrozen, events.ApprovalLost, events.ApproverBusy, events.ApprovalsPaused, events.TooManyApprovals,
 			events.PasswordExpired, events.MustChange, events.NotAtThisTime, events.SourceNotAllowed, events.NameNotAllowed:
 			return answer.Reason

@@ -46,8 +46,8 @@ func rangeOf(body hcl.Body, name string) hcl.Range {
 func (c *checker) config(raw *rawConfig) *Config {
 	config := &Config{}
 	config.Server = c.server(raw)
-	config.Groups = c.groups(raw.Groups, config.Server.DataDir)
-	config.Passwords = c.passwords(raw.Passwords)
+	config.Groups = c.groups(raw.Groups, config.Server.DataDir, config.Passwords)
+	config.Passwords = c.passwords(raw.Passwords, policy.Passwords{MinimumLength: 11, MinimumStrength: 3, MaximumLength: policy.MaximumLength, History: 8})
 	config.Attempts = c.attempts(raw.Attempts)
 	config.Approvals = c.approvals(raw.Approvals)
 	config.Events = c.events(raw.Events)
@@ -184,7 +184,7 @@ func Plain(v cty.Value) any {
 	return nil
 }
 
-func (c *checker) groups(raw []rawGroup, dataDir string) []Group {
+func (c *checker) groups(raw []rawGroup, dataDir string, passwords policy.Passwords) []Group {
 	var groups []Group
 	home := filepath.Join(dataDir, "files", "{username}")
 	for i := range raw {
@@ -203,6 +203,10 @@ func (c *checker) groups(raw []rawGroup, dataDir string) []Group {
 			g.Rules = append(g.Rules, rule)
 		}
 		g.Folders = c.folders(r.Folders)
+		g.OwnPassword = value(r.AllowOwnPasswordChange, false)
+		if r.Passwords != nil {
+			g.Passwords = new(c.passwords(r.Passwords, passwords))
+		}
 		groups = append(groups, g)
 	}
 	c.unique("group", len(raw), func(i int) (string, hcl.Range) { return raw[i].Name, raw[i].Range })
@@ -240,23 +244,56 @@ func (c *checker) folders(raw []rawFolder) (all []policy.VirtualFolder) {
 	return all
 }
 
-func (c *checker) passwords(r *rawPasswords) policy.Passwords {
+// passwords reads a block of rules. What it does not say is as in base.
+func (c *checker) passwords(r *rawPasswords, base policy.Passwords) policy.Passwords {
 	if r == nil {
 		r = &rawPasswords{Body: hcl.EmptyBody()}
 	}
-	p := policy.Passwords{
-		MinimumLength:   c.number(r.Body, "minimum_length", r.MinimumLength, 11, 1, policy.MaximumLength),
-		MinimumStrength: c.number(r.Body, "minimum_strength", r.MinimumStrength, 3, 0, 4),
+	p := base
+	p.MinimumLength = c.number(r.Body, "minimum_length", r.MinimumLength, base.MinimumLength, 1, policy.MaximumLength)
+	p.MaximumLength = c.number(r.Body, "maximum_length", r.MaximumLength, base.MaximumLength, 64, policy.MaximumLength)
+	p.MinimumStrength = c.number(r.Body, "minimum_strength", r.MinimumStrength, base.MinimumStrength, 0, 4)
+	p.History = c.number(r.Body, "history", r.History, base.History, 0, 100)
+	p.Lifetime = c.duration(r.Body, "lifetime", r.Lifetime, base.Lifetime, 0, 3650*24*time.Hour)
+	if p.MinimumLength > p.MaximumLength {
+		c.problem(rangeOf(r.Body, "minimum_length"), "Wrong number", "minimum_length = %d is more than maximum_length = %d", p.MinimumLength, p.MaximumLength)
 	}
-	for _, name := range r.CharacterRequirements {
+	if p.Words == nil || r.Forbidden != nil {
+		p.Words = policy.NewWords(r.Forbidden)
+	}
+	for i, name := range r.CharacterRequirements {
 		class := policy.Class(name)
 		if !slices.Contains(policy.Classes(), class) {
 			c.problem(rangeOf(r.Body, "character_requirements"), "Unknown class of characters", "%q; allowed are %q", name, policy.Classes())
 		}
+		if i == 0 {
+			p.CharacterRequirements = nil
+		}
 		p.CharacterRequirements = append(p.CharacterRequirements, class)
 	}
-	c.oneOf(r.Body, "hashing_scheme", r.HashingScheme, "argon2id")
+	c.hashing(r, &p.Hashing)
 	return p
+}
+
+func (c *checker) hashing(r *rawPasswords, h *policy.Hashing) {
+	if r.HashingScheme != nil || h.Scheme == "" {
+		var names []string
+		for _, s := range policy.Schemes() {
+			names = append(names, string(s))
+		}
+		*h = policy.Hashing{Scheme: policy.Scheme(c.oneOf(r.Body, "hashing_scheme", r.HashingScheme, names...))}
+	}
+	meaning, unset, least, most := h.Scheme.Cost()
+	if h.Cost == 0 {
+		h.Cost = unset
+	}
+	if r.HashingCost != nil && (*r.HashingCost < least || *r.HashingCost > most) {
+		c.problem(rangeOf(r.Body, "hashing_cost"), "Wrong number", "hashing_cost = %d; for %s it is %s, and %d to %d is allowed", *r.HashingCost, h.Scheme, meaning, least, most)
+		return
+	}
+	if r.HashingCost != nil {
+		h.Cost = *r.HashingCost
+	}
 }
 
 func (c *checker) attempts(r *rawAttempts) policy.AttemptLimits {

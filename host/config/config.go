@@ -92,6 +92,8 @@ type Group struct {
 	Permissions policy.Permissions
 	Rules       []policy.PathRule      // the first that matches a path replaces Permissions
 	Folders     []policy.VirtualFolder // Real may hold {username}
+	OwnPassword bool                   // its members may change their passwords
+	Passwords   *policy.Passwords      // nil: as everywhere
 }
 
 // Events is the block events {}.

@@ -29,7 +29,7 @@ func TestConfigHCLStatesTheDefaults(t *testing.T) {
 	}
 	top := filepath.Dir(stated.Server.DataDir)
 	for _, c := range []*config.Config{stated, embedded} {
-		c.File = ""
+		c.File, c.Passwords.Words = "", nil
 		for i := range c.Authentications {
 			c.Authentications[i] = withoutPlaces(c.Authentications[i])
 		}

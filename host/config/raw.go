@@ -119,8 +119,12 @@ type rawGroup struct {
 	Permissions []string    `hcl:"permissions,optional"`
 	Paths       []rawPath   `hcl:"path,block"`
 	Folders     []rawFolder `hcl:"virtual_folder,block"`
-	Range       hcl.Range   `hcl:",def_range"`
-	Body        hcl.Body    `hcl:",body"`
+
+	AllowOwnPasswordChange *bool         `hcl:"allow_own_password_change"`
+	Passwords              *rawPasswords `hcl:"password_policy,block"`
+
+	Range hcl.Range `hcl:",def_range"`
+	Body  hcl.Body  `hcl:",body"`
 }
 
 type rawPath struct {
@@ -140,8 +144,13 @@ type rawFolder struct {
 type rawPasswords struct {
 	MinimumLength         *int     `hcl:"minimum_length"`
 	MinimumStrength       *int     `hcl:"minimum_strength"`
+	MaximumLength         *int     `hcl:"maximum_length"`
 	CharacterRequirements []string `hcl:"character_requirements,optional"`
+	Forbidden             []string `hcl:"forbidden,optional"`
+	History               *int     `hcl:"history"`
+	Lifetime              *string  `hcl:"lifetime"`
 	HashingScheme         *string  `hcl:"hashing_scheme"`
+	HashingCost           *int     `hcl:"hashing_cost"`
 	Body                  hcl.Body `hcl:",body"`
 }
 

@@ -20,6 +20,7 @@ import (
 const (
 	textAccepted = "Login accepted."
 	textRefused  = "Login refused."
+	textChange   = "Login accepted. Change the password first: SITE PSWD old new"
 )
 
 var (
@@ -148,15 +149,18 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 		return nil, errRefused
 	}
 	d.session.control.allow(time.Time{}, time.Now().Add(settings.IdleTimeout))
-	home.client = client
+	home.client, home.ctx = client, d.ctx
 	d.session.open(outcome.Grant, home)
 	return home, nil
 }
 
 // PostAuthMessage implements ftpserver.MainDriverExtensionPostAuthMessage.
 func (d *driver) PostAuthMessage(_ ftpserver.ClientContext, _ string, err error) string {
-	if err != nil {
+	switch {
+	case err != nil:
 		return textRefused
+	case d.session.mustChange():
+		return textChange
 	}
 	return textAccepted
 }

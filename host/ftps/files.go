@@ -1,6 +1,7 @@
 package ftps
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,7 +9,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,6 +36,7 @@ type files struct {
 	service *Service
 	session *session
 	client  ftpserver.ClientContext
+	ctx     context.Context // of the service
 	root    *os.Root
 	mounts  []mount // virtual folders
 	access  policy.Access
@@ -435,29 +436,6 @@ func (f *files) GetAvailableSpace(name string) (int64, error) {
 		return 0, errors.New("not known")
 	}
 	return max(0, free-f.session.settings.MinFree), nil
-}
-
-// Site implements ftpserver.ClientDriverExtensionSite: the library's own SITE makes links,
-// changes owners, and removes whole trees.
-func (f *files) Site(param string) *ftpserver.AnswerCommand {
-	command, rest, _ := strings.Cut(strings.TrimSpace(param), " ")
-	switch strings.ToUpper(command) {
-	case "CHMOD":
-		digits, name, _ := strings.Cut(rest, " ")
-		mode, err := strconv.ParseUint(digits, 8, 32)
-		if err != nil || name == "" || mode > 0o777 {
-			return &ftpserver.AnswerCommand{Code: ftpserver.StatusSyntaxErrorParameters, Message: "SITE CHMOD MODE NAME is expected, with a mode of 000 to 777."}
-		}
-		if err := f.Chmod(name, os.FileMode(mode)); err != nil {
-			return &ftpserver.AnswerCommand{Code: ftpserver.StatusActionNotTaken, Message: "Mode not changed: " + err.Error()}
-		}
-		return &ftpserver.AnswerCommand{Code: ftpserver.StatusOK, Message: "Mode changed."}
-	case "HELP":
-		return &ftpserver.AnswerCommand{Code: 214, Message: "SITE knows CHMOD and HELP."}
-	case "SYMLINK":
-		return &ftpserver.AnswerCommand{Code: ftpserver.StatusNotImplementedParam, Message: "Not allowed: " + errLink.Error()}
-	}
-	return &ftpserver.AnswerCommand{Code: ftpserver.StatusNotImplementedParam, Message: "SITE knows CHMOD and HELP."}
 }
 
 // The rest of afero.Fs: the library does not come here, or must not.

@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/auth"
 	"github.com/sallyport-ftps/sallyport/host/ftps"
 	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -39,6 +40,20 @@ type authority struct {
 	mu        sync.Mutex
 	tries     []auth.Attempt
 	left      chan error
+}
+
+func (*authority) ChangePassword(_ context.Context, grant auth.Grant, _ netip.Addr, old, password secret.Text) error {
+	switch {
+	case grant.User == "bob":
+		return auth.ErrNotYours
+	case password.Reveal() == "panic":
+		panic("in the authority")
+	case old.Reveal() != `the "old" one`:
+		return auth.ErrOldPassword
+	case password.Reveal() != "new":
+		return policy.Reused(8)
+	}
+	return nil
 }
 
 func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcome {

@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/auth"
 	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
 // Limits are the times that the configuration does not set.
@@ -87,6 +88,8 @@ type Authority interface {
 	Login(ctx context.Context, attempt auth.Attempt) auth.Outcome
 	// Opened is told of each session; what it returns, when that ends.
 	Opened(grant auth.Grant, source netip.Addr) (closed func())
+	// ChangePassword changes the password of who is logged in; errors are those of auth.
+	ChangePassword(ctx context.Context, grant auth.Grant, source netip.Addr, old, password secret.Text) error
 }
 
 // Recorder takes the events of sessions.

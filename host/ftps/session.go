@@ -90,6 +90,12 @@ func (sess *session) tlsVersion() string {
 	return tls.VersionName(sess.tls.ConnectionState().Version)
 }
 
+func (sess *session) mustChange() bool {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.grant.MustChange
+}
+
 func (sess *session) loggedIn() bool {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()

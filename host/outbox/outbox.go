@@ -48,6 +48,19 @@ func (o *Outbox) Entry(data events.Payload) (state.Addition, error) {
 	return state.Addition{Bucket: bucket, Key: e.ID, Value: value}, nil
 }
 
+// Store keeps an event that comes with no change of a record.
+func (o *Outbox) Store(ctx context.Context, data events.Payload) error {
+	entry, err := o.Entry(data)
+	if err != nil {
+		return err
+	}
+	if _, err := o.store.Put(ctx, entry.Bucket, entry.Key, entry.Value, 0); err != nil {
+		return fmt.Errorf("event %s: %w", data.EventType(), err)
+	}
+	o.Wake()
+	return nil
+}
+
 // Wake says that something was written. It does not wait.
 func (o *Outbox) Wake() {
 	select {

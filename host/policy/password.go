@@ -28,6 +28,7 @@ type Passwords struct {
 	History int
 	// Lifetime is how long a password is good; 0: for ever.
 	Lifetime time.Duration
+	Hashing  Hashing
 }
 
 // A Rule is a part of the policy, for events.

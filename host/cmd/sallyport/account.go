@@ -2,8 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,54 +17,178 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/admin"
 	"github.com/sallyport-ftps/sallyport/host/config"
+	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+	"github.com/sallyport-ftps/sallyport/host/state"
 )
 
 type accountCommand struct {
 	Add     accountAdd     `cmd:"" help:"Make an account."`
+	Set     accountSet     `cmd:"" help:"Change what is said of an account."`
 	Passwd  accountPasswd  `cmd:"" help:"Change an account's password."`
 	Show    accountShow    `cmd:"" help:"Show an account."`
 	List    accountList    `cmd:"" help:"List the accounts."`
 	Enable  accountEnable  `cmd:"" help:"Let an account log in again, and lift its lock."`
+	Unlock  accountUnlock  `cmd:"" help:"Lift the lock of too many wrong passwords."`
 	Disable accountDisable `cmd:"" help:"Let an account not log in; its sessions go on."`
 	TOTP    accountTOTP    `cmd:"" name:"totp" help:"Give an account one-time codes, for an authenticator app and on paper."`
 	Remove  accountRemove  `cmd:"" help:"Delete an account; its files stay."`
 }
 
 type accountAdd struct {
-	Name      string            `arg:"" help:"User name."`
-	Group     []string          `help:"Group; the first decides on home and permissions (default: default)." placeholder:"G"`
-	Email     string            `help:"E-mail address." placeholder:"E"`
-	Home      string            `help:"Home folder (default: the group's)." placeholder:"DIR"`
-	Attribute map[string]string `help:"What a second factor needs to know, such as secsign_id=alice-at-example." placeholder:"NAME=VALUE"`
+	Name string `arg:"" help:"User name."`
+	profile
+	newPasswordFlag
+	output
+}
+
+// profile are the flags of what is said of an account.
+type profile struct {
+	Group      []string          `help:"Group; the first decides on home and permissions (default: default)." placeholder:"G"`
+	Email      *string           `help:"E-mail address; \"\" for none." placeholder:"E"`
+	Home       *string           `help:"Home folder; \"\" for the group's." placeholder:"DIR"`
+	Permission []string          `help:"Permission, which narrows the group's; \"group\" for all of those." placeholder:"P"`
+	Attribute  map[string]string `help:"What a second factor needs to know, such as secsign_id=alice-at-example; NAME= removes it." placeholder:"NAME=VALUE"`
+	Source     []string          `help:"Network or address from which alone it may log in; \"any\" for everywhere." placeholder:"NET"`
+	Expires    *string           `help:"Day after which it may not log in, such as 2027-01-31, or a time by RFC 3339; \"never\"." placeholder:"DAY"`
+	Unused     *string           `help:"Days without a login after which it may not log in any more; \"never\"." placeholder:"DAYS"`
+	MustChange *bool             `help:"The user has to change the password first (SITE PSWD), or not any more." negatable:""`
+}
+
+// change is what the flags ask for.
+func (p profile) change() (c account.Change, err error) {
+	c = account.Change{Email: p.Email, Home: p.Home, Attributes: p.Attribute, MustChange: p.MustChange}
+	list := func(given []string, none string) *[]string {
+		if len(given) == 1 && given[0] == none {
+			given = []string{}
+		} else if len(given) == 0 {
+			return nil
+		}
+		return &given
+	}
+	c.Groups, c.Permissions, c.Sources = list(p.Group, ""), list(p.Permission, "group"), list(p.Source, "any")
+	if p.Expires != nil {
+		when, err := expiry(*p.Expires)
+		if err != nil {
+			return c, err
+		}
+		c.Expires = &when
+	}
+	if p.Unused != nil {
+		days := 0
+		if *p.Unused != "never" {
+			if days, err = strconv.Atoi(*p.Unused); err != nil || days < 1 {
+				return c, fmt.Errorf("--unused %q: a number of days, or never, is expected", *p.Unused)
+			}
+		}
+		c.UnusedDays = &days
+	}
+	return c, nil
+}
+
+// expiry reads a time, or a day, which is good to its end, in this machine's time.
+func expiry(text string) (time.Time, error) {
+	if text == "never" {
+		return time.Time{}, nil
+	}
+	if when, err := time.Parse(time.RFC3339, text); err == nil {
+		return when.UTC(), nil
+	}
+	day, err := time.ParseInLocation(time.DateOnly, text, time.Local)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("--expires %q: a day such as 2027-01-31, a time such as 2027-01-31T18:00:00Z, or never, is expected", text)
+	}
+	return day.AddDate(0, 0, 1).UTC(), nil
+}
+
+// newPasswordFlag says where a new password comes from.
+type newPasswordFlag struct {
 	passwordFlag
+	Generate bool `help:"Make a password, and print it." xor:"password"`
+}
+
+// read gets the new password. The note is what to print with the answer, if it was made.
+func (p newPasswordFlag) read(c *cli, s streams) (password secret.Text, note string, err error) {
+	if !p.Generate {
+		password, err = p.passwordFlag.read(s, true)
+		return password, "", err
+	}
+	conf, err := config.Load(c.Config)
+	if err != nil {
+		return password, "", err
+	}
+	longest := conf.Passwords.MinimumLength
+	for _, g := range conf.Groups {
+		if g.Passwords != nil {
+			longest = max(longest, g.Passwords.MinimumLength)
+		}
+	}
+	password = policy.Generate(longest)
+	return password, "; its password is " + password.Reveal(), nil
+}
+
+type accountSet struct {
+	Name     string `arg:"" help:"User name."`
+	Revision uint64 `help:"Only if the account is still at this revision (account show --json)." placeholder:"N"`
+	profile
 	output
 }
 
 // Run implements the command.
-func (cmd accountAdd) Run(ctx context.Context, c *cli, s streams) error {
-	password, err := cmd.read(s, true)
+func (cmd accountSet) Run(ctx context.Context, c *cli, s streams) error {
+	change, err := cmd.change()
 	if err != nil {
 		return err
 	}
-	return cmd.onAccount(ctx, c, s, "added", func(client *admin.Client) (account.Account, error) {
-		return client.AddAccount(ctx, account.Account{Name: cmd.Name, Groups: cmd.Group, Email: cmd.Email, Home: cmd.Home, Attributes: cmd.Attribute}, password)
+	if reflect.DeepEqual(change, account.Change{}) {
+		return errors.New("nothing to change; \"sallyport account set --help\" lists what can be")
+	}
+	change.Revision = state.Revision(cmd.Revision)
+	return cmd.onAccount(ctx, c, s, "changed", func(client *admin.Client) (account.Account, error) {
+		return client.ChangeAccount(ctx, cmd.Name, change)
+	})
+}
+
+type accountUnlock struct {
+	Name string `arg:"" help:"User name."`
+	output
+}
+
+// Run implements the command.
+func (cmd accountUnlock) Run(ctx context.Context, c *cli, s streams) error {
+	return cmd.onAccount(ctx, c, s, "unlocked", func(client *admin.Client) (account.Account, error) { return client.Unlock(ctx, cmd.Name) })
+}
+
+// Run implements the command.
+func (cmd accountAdd) Run(ctx context.Context, c *cli, s streams) error {
+	change, err := cmd.change()
+	if err != nil {
+		return err
+	}
+	password, note, err := cmd.read(c, s)
+	if err != nil {
+		return err
+	}
+	return cmd.onAccount(ctx, c, s, "added"+note, func(client *admin.Client) (account.Account, error) {
+		return client.AddAccount(ctx, cmd.Name, password, change)
 	})
 }
 
 type accountPasswd struct {
-	Name string `arg:"" help:"User name."`
-	passwordFlag
+	Name       string `arg:"" help:"User name."`
+	MustChange bool   `help:"The user has to change it first (SITE PSWD)."`
+	newPasswordFlag
 	output
 }
 
 // Run implements the command.
 func (cmd accountPasswd) Run(ctx context.Context, c *cli, s streams) error {
-	password, err := cmd.read(s, true)
+	password, note, err := cmd.read(c, s)
 	if err != nil {
 		return err
 	}
-	return cmd.onAccount(ctx, c, s, "password changed", func(client *admin.Client) (account.Account, error) {
-		return client.SetPassword(ctx, cmd.Name, password)
+	return cmd.onAccount(ctx, c, s, "password changed"+note, func(client *admin.Client) (account.Account, error) {
+		return client.SetPassword(ctx, cmd.Name, password, cmd.MustChange)
 	})
 }
 
@@ -81,11 +210,29 @@ func (cmd accountShow) Run(ctx context.Context, c *cli, s streams) error {
 	}
 	return cmd.print(s.out, a, func(w io.Writer) {
 		if a.LockedUntil != nil {
-			fmt.Fprintf(w, "locked until\t%s (sallyport account enable %s lifts it)\n", a.LockedUntil.Format(time.RFC3339), a.Name)
+			fmt.Fprintf(w, "locked until\t%s (sallyport account unlock %s lifts it)\n", a.LockedUntil.Format(time.RFC3339), a.Name)
 		}
 		fmt.Fprintf(w, "name\t%s\nenabled\t%v\ngroups\t%s\nemail\t%s\nhome\t%s\ncreated\t%s\npassword changed\t%s\none-time codes\t%s\n", a.Name, a.Enabled,
 			strings.Join(a.Groups, ", "), orDash(a.Email), orText(a.Home, "the group's"), a.Created.Format(time.RFC3339), a.PasswordChanged.Format(time.RFC3339), sinceText(a.CodesSince))
+		fmt.Fprintf(w, "permissions\t%s\nsources\t%s\nexpires\t%s\nlast login\t%s\n", orText(strings.Join(a.Permissions, ", "), "the group's"), orText(strings.Join(a.Sources, ", "), "any"),
+			timeText(a.Expires), timeText(a.LastLogin))
+		if a.UnusedDays > 0 {
+			fmt.Fprintf(w, "unused\tat most %d days\n", a.UnusedDays)
+		}
+		if a.MustChange {
+			fmt.Fprintln(w, "password\tmust be changed first")
+		}
+		for _, name := range slices.Sorted(maps.Keys(a.Attributes)) {
+			fmt.Fprintf(w, "attribute\t%s=%s\n", name, a.Attributes[name])
+		}
 	})
+}
+
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.Format(time.RFC3339)
 }
 
 func sinceText(t time.Time) string {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/admin"
 	"github.com/sallyport-ftps/sallyport/host/auth"
 	"github.com/sallyport-ftps/sallyport/host/bus"
@@ -106,6 +108,21 @@ func (m methodStates) state(c config.Authentication) admin.Method {
 		one.Version = loaded.plugin.Description().Version
 	}
 	return one
+}
+
+// ownPasswords changes passwords for auth, which knows no accounts.
+type ownPasswords struct{ accounts *account.Accounts }
+
+// ChangeOwn implements auth.Passwords.
+func (p ownPasswords) ChangeOwn(ctx context.Context, name string, source netip.Addr, old, password secret.Text) error {
+	err := p.accounts.ChangeOwn(ctx, name, source, old, password)
+	if errors.Is(err, account.ErrOldPassword) {
+		return auth.ErrOldPassword
+	}
+	if errors.Is(err, account.ErrNotAllowed) {
+		return auth.ErrNotYours
+	}
+	return err
 }
 
 // approvals lists and revokes second factors for the administration API.

@@ -110,6 +110,7 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts, o
 			Attempts:    policy.NewAttempts(c.Attempts, time.Now),
 			Approvals:   c.Approvals,
 			Codes:       a.accounts,
+			Passwords:   ownPasswords{a.accounts},
 			Homes:       homes{a.config},
 			NameUnknown: c.Events.UnknownNames,
 			Log:         log,
@@ -189,10 +190,7 @@ func (a *app) openAccounts(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, func() { _ = store.Close() })
-	hasher, err := account.NewHasher(runtime.GOMAXPROCS(0))
-	if err != nil {
-		return err
-	}
+	hasher := account.NewHasher(runtime.GOMAXPROCS(0))
 	id, err := serverID(a.data.file(serverIDFile))
 	if err != nil {
 		return err
@@ -208,7 +206,16 @@ func (a *app) openAccounts(ctx context.Context) error {
 }
 
 func accountRules(c *config.Config) account.Rules {
-	return account.Rules{Passwords: c.Passwords, Groups: c.GroupNames()}
+	rules := account.Rules{Passwords: c.Passwords, Groups: c.GroupNames(), ByGroup: map[string]policy.Passwords{}}
+	for _, g := range c.Groups {
+		if g.Passwords != nil {
+			rules.ByGroup[g.Name] = *g.Passwords
+		}
+		if g.OwnPassword {
+			rules.OwnChange = append(rules.OwnChange, g.Name)
+		}
+	}
+	return rules
 }
 
 func (a *app) openBus(ctx context.Context, need parts) error {

@@ -26,6 +26,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/bus"
 	"github.com/sallyport-ftps/sallyport/host/ftps"
+	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/plugins"
@@ -143,11 +144,8 @@ func (s *server) cpu(t testing.TB) time.Duration {
 // benchParts measures the parts of a login alone.
 func benchParts(t *testing.T, login time.Duration) {
 	dir := t.TempDir()
-	hasher, err := account.NewHasher(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := hasher.Hash(t.Context(), secret.New("x"))
+	hasher := account.NewHasher(1)
+	encoded, err := hasher.Hash(t.Context(), policy.Hashing{}, secret.New("x"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
@@ -20,7 +22,9 @@ import (
 // log its users in as it, else of what the plugin set, as far as the administrator granted that.
 func (m *method) accepted(ctx context.Context, call sandbox.Call, result sandbox.Result, check *accountCheck) auth.Answer {
 	if result.Verified && check.right != nil {
-		return auth.Answer{Verdict: auth.Accepted, Grant: ofAccount(*check.right)}
+		grant := ofAccount(*check.right)
+		grant.Own, grant.MustChange = check.right.Name, check.mustChange
+		return auth.Answer{Verdict: auth.Accepted, Grant: grant}
 	}
 	fields := said(result.Fields)
 	if name := fields.holding(m.plugin, call); name != "" { // it would come to logs and events
@@ -31,7 +35,7 @@ func (m *method) accepted(ctx context.Context, call sandbox.Call, result sandbox
 		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: err.Error()}
 	}
 	if name := fields["account.name"]; slices.Contains(m.config.Accounts, name) {
-		return m.mapped(ctx, name, layer)
+		return m.mapped(ctx, name, check.attempt.Peer.Addr(), layer)
 	}
 	answer := auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{Email: fields["account.email"], Attributes: fields.attributes(), Access: policy.Access{layer}}}
 	ignore := func(field string) {
@@ -101,20 +105,28 @@ func (m *method) place(fields said, grant *auth.Grant, ignore func(field string)
 
 // ofAccount is what an account of the host gives.
 func ofAccount(a account.Account) auth.Grant {
-	return auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Attributes: a.Attributes, Access: policy.FullAccess()}
+	grant := auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Attributes: a.Attributes, Access: policy.FullAccess()}
+	if len(a.Permissions) > 0 {
+		general, err := policy.ParsePermissions(a.Permissions)
+		if err != nil { // of another version: nothing then
+			general = 0
+		}
+		grant.Access = grant.Access.Narrow(policy.Layer{General: general})
+	}
+	return grant
 }
 
 // mapped lets the plugin's users in as an account of the host, with what the plugin narrows.
-func (m *method) mapped(ctx context.Context, name string, layer policy.Layer) auth.Answer {
+func (m *method) mapped(ctx context.Context, name string, source netip.Addr, layer policy.Layer) auth.Answer {
 	if m.accounts == nil { // sallyport check
 		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "accounts can't be read here"}
 	}
 	a, err := m.accounts.Get(ctx, name)
-	switch {
-	case err != nil:
+	if err != nil {
 		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "grant { accounts }: " + err.Error()}
-	case !a.Enabled:
-		return auth.Answer{Verdict: auth.Rejected, Reason: events.AccountDisabled, Detail: "account " + name}
+	}
+	if reason := a.Refusal(time.Now(), source); reason != "" {
+		return auth.Answer{Verdict: auth.Rejected, Reason: reason, Detail: "account " + name}
 	}
 	grant := ofAccount(a)
 	grant.Account, grant.Access = name, grant.Access.Narrow(layer)
@@ -205,6 +217,9 @@ func (h homes) Complete(g auth.Grant) (auth.Grant, error) {
 		return g, fmt.Errorf("group %q is not in the configuration", g.Groups[0])
 	}
 	g.Access = g.Access.Narrow(policy.Layer{General: group.Permissions, Rules: group.Rules})
+	if g.MustChange {
+		g.Access = g.Access.Narrow(policy.Layer{}) // nothing
+	}
 	fill := func(folder string) (string, error) {
 		if !strings.Contains(folder, "{username}") {
 			return folder, nil

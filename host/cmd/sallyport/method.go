@@ -199,7 +199,9 @@ type accountCheck struct {
 	attempt  auth.Attempt
 	right    *account.Account
 	wrong    bool
-	err      error
+	// mustChange: the password is right, and good for changing it only.
+	mustChange bool
+	err        error
 }
 
 func (c *accountCheck) verify(ctx context.Context, what string) (sandbox.Verified, error) {
@@ -221,7 +223,7 @@ func (c *accountCheck) verify(ctx context.Context, what string) (sandbox.Verifie
 		c.wrong = true
 		return sandbox.Verified{Code: sdk.VerifyWrong, Reason: string(check.Reason)}, nil
 	}
-	c.right = &check.Account
+	c.right, c.mustChange = &check.Account, check.MustChange
 	return sandbox.Verified{
 		Code:   sdk.VerifyRight,
 		Fields: map[string]string{"name": check.Account.Name, "email": check.Account.Email, "home": check.Account.Home},

@@ -32,7 +32,7 @@ func (o output) print(w io.Writer, v any, human func(io.Writer)) error {
 }
 
 type passwordFlag struct {
-	PasswordStdin bool `help:"Read the password from the first line of standard input."`
+	PasswordStdin bool `help:"Read the password from the first line of standard input." xor:"password"`
 }
 
 // read gets a password: from standard input, or from a terminal without echo, twice if it is a new one.

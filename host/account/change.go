@@ -1,0 +1,321 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/mail"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+	"github.com/sallyport-ftps/sallyport/host/state"
+)
+
+// Change is what shall be another one of an account; nil stays.
+type Change struct {
+	Groups *[]string `json:"groups,omitempty"`
+	Email  *string   `json:"email,omitempty"`
+	Home   *string   `json:"home,omitempty"`
+	// Permissions narrow those of the group, in its words; none: as the group says.
+	Permissions *[]string `json:"permissions,omitempty"`
+	// Attributes that are given are changed; an empty value removes one.
+	Attributes map[string]string `json:"attributes,omitempty"`
+	// Sources are networks, or addresses, from which alone the account may log in; none: from everywhere.
+	Sources    *[]string  `json:"sources,omitempty"`
+	Expires    *time.Time `json:"expires,omitempty"`     // zero: never
+	UnusedDays *int       `json:"unused_days,omitempty"` // see Account; 0: never
+	MustChange *bool      `json:"must_change,omitempty"`
+	// Revision is that of the account that the change was made for; another one is a conflict. 0: whatever it is.
+	Revision state.Revision `json:"revision,omitempty"`
+}
+
+// Apply makes the change to an account that is not stored yet.
+func (c Change) Apply(a *Account) {
+	set(&a.Groups, c.Groups)
+	set(&a.Email, c.Email)
+	set(&a.Home, c.Home)
+	set(&a.Permissions, c.Permissions)
+	set(&a.Sources, c.Sources)
+	set(&a.Expires, c.Expires)
+	set(&a.UnusedDays, c.UnusedDays)
+	set(&a.MustChange, c.MustChange)
+	a.Attributes = maps.Clone(a.Attributes)
+	for name, value := range c.Attributes {
+		if a.Attributes == nil {
+			a.Attributes = map[string]string{}
+		}
+		if a.Attributes[name] = value; value == "" {
+			delete(a.Attributes, name)
+		}
+	}
+}
+
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// differing names the fields that are another one, for the event.
+func differing(before, after Account) (fields []string) {
+	for name, same := range map[string]bool{
+		"groups": slices.Equal(before.Groups, after.Groups), "email": before.Email == after.Email, "home": before.Home == after.Home,
+		"permissions": slices.Equal(before.Permissions, after.Permissions), "attributes": maps.Equal(before.Attributes, after.Attributes),
+		"sources": slices.Equal(before.Sources, after.Sources), "expires": before.Expires.Equal(after.Expires),
+		"unused_days": before.UnusedDays == after.UnusedDays, "must_change": before.MustChange == after.MustChange,
+	} {
+		if !same {
+			fields = append(fields, name)
+		}
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// Change changes what is said of an account. Changes of other fields by others at the same time are kept. The error is
+// ErrInvalid, ErrNotFound, ErrDamaged, state.ErrConflict, or the store's.
+func (a *Accounts) Change(ctx context.Context, name string, c Change) (Account, error) {
+	for {
+		r, revision, err := a.get(ctx, name)
+		if err != nil {
+			return Account{}, err
+		}
+		if c.Revision != 0 && c.Revision != revision {
+			return Account{}, fmt.Errorf("account %s: %w; it is at revision %d", r.Name, state.ErrConflict, revision)
+		}
+		before := r.Account
+		c.Apply(&r.Account)
+		if err := a.validate(&r.Account); err != nil {
+			return Account{}, err
+		}
+		fields := differing(before, r.Account)
+		if len(fields) == 0 {
+			return r.Account, nil
+		}
+		err = a.put(ctx, r, revision, changed(events.AccountChangedType, r.Name, fields...))
+		if errors.Is(err, state.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return Account{}, err
+		}
+		return a.Get(ctx, r.Name)
+	}
+}
+
+// Unlocked notes that an administrator lifted a lock, which is not in the store.
+func (a *Accounts) Unlocked(ctx context.Context, name string) (Account, error) {
+	found, err := a.Get(ctx, name)
+	if err != nil {
+		return Account{}, err
+	}
+	return found, a.outbox.Store(ctx, changed(events.AccountUnlockedType, found.Name))
+}
+
+// maxAttributes and the other limits of one account.
+const (
+	maxAttributes = 32
+	maxSources    = 64
+	maxText       = 1024
+	maxUnusedDays = 3650
+)
+
+func (a *Accounts) validate(account *Account) error {
+	name, err := policy.Username(account.Name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if err := policy.PathElement(name); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	account.Name = name
+	if len(account.Groups) == 0 {
+		account.Groups = []string{"default"}
+	}
+	for _, group := range account.Groups {
+		if !slices.Contains(a.rules.Load().Groups, group) {
+			return fmt.Errorf("%w: group %q is not in the configuration; there are %q", ErrInvalid, group, a.rules.Load().Groups)
+		}
+	}
+	if account.Email != "" {
+		if address, err := mail.ParseAddress(account.Email); err != nil || address.Address != account.Email || len(account.Email) > maxText {
+			return fmt.Errorf("%w: e-mail address %q; expected is something like alice@example.org", ErrInvalid, account.Email)
+		}
+	}
+	if account.Home != "" && !filepath.IsAbs(account.Home) {
+		return fmt.Errorf("%w: home folder %q; expected is an absolute path", ErrInvalid, account.Home)
+	}
+	if _, err := policy.ParsePermissions(account.Permissions); len(account.Permissions) > 0 && err != nil {
+		return fmt.Errorf("%w: permissions: %w", ErrInvalid, err)
+	}
+	if account.UnusedDays < 0 || account.UnusedDays > maxUnusedDays {
+		return fmt.Errorf("%w: %d days without a login; 1 to %d are expected, or 0 for never", ErrInvalid, account.UnusedDays, maxUnusedDays)
+	}
+	for key, value := range account.Attributes {
+		if len(account.Attributes) > maxAttributes || len(key) > maxText || len(value) > maxText {
+			return fmt.Errorf("%w: at most %d attributes, of at most %d bytes each", ErrInvalid, maxAttributes, maxText)
+		}
+	}
+	return validateSources(account.Sources)
+}
+
+func validateSources(sources []string) error {
+	if len(sources) > maxSources {
+		return fmt.Errorf("%w: %d source networks; at most %d are allowed", ErrInvalid, len(sources), maxSources)
+	}
+	for _, text := range sources {
+		if _, err := network(text); err != nil {
+			return fmt.Errorf("%w: source %q; expected is a network such as 192.0.2.0/24 or 2001:db8::/32, or an address", ErrInvalid, text)
+		}
+	}
+	return nil
+}
+
+// network is a network, or an address as the network that has no other.
+func network(text string) (netip.Prefix, error) {
+	if prefix, err := netip.ParsePrefix(text); err == nil {
+		return prefix.Masked(), nil
+	}
+	address, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(address.Unmap(), address.Unmap().BitLen()), nil
+}
+
+// Refusal is why an account may not log in at all, whatever its password; empty: it may. An invalid source is an
+// administrator who tries.
+func (a Account) Refusal(now time.Time, source netip.Addr) events.Reason {
+	last := a.Created
+	for _, t := range []time.Time{a.LastLogin, a.EnabledSince} {
+		if t.After(last) {
+			last = t
+		}
+	}
+	switch {
+	case !a.Enabled:
+		return events.AccountDisabled
+	case !a.Expires.IsZero() && !now.Before(a.Expires):
+		return events.AccountExpired
+	case a.UnusedDays > 0 && now.Sub(last) > time.Duration(a.UnusedDays)*24*time.Hour:
+		return events.AccountUnused
+	case source.IsValid() && len(a.Sources) > 0 && !slices.ContainsFunc(a.Sources, func(text string) bool {
+		prefix, err := network(text)
+		return err == nil && prefix.Contains(source.Unmap().WithZone(""))
+	}):
+		return events.SourceNotAllowed
+	}
+	return ""
+}
+
+// SetPassword changes the password for the user, if the policy allows it. Must says that the user has to change it.
+func (a *Accounts) SetPassword(ctx context.Context, name string, password secret.Text, must bool) (Account, error) {
+	r, _, err := a.get(ctx, name)
+	if err != nil {
+		return Account{}, err
+	}
+	return a.replacePassword(ctx, r, password, false, must)
+}
+
+// Errors of ChangeOwn.
+var (
+	ErrOldPassword = errors.New("the old password is wrong")
+	ErrNotAllowed  = errors.New("the group does not let its members change their passwords")
+)
+
+// ChangeOwn changes the password by the user. The error is ErrOldPassword, ErrNotAllowed, *policy.Refusal, or says
+// why it could not be changed.
+func (a *Accounts) ChangeOwn(ctx context.Context, name string, source netip.Addr, old, password secret.Text) error {
+	r, _, err := a.get(ctx, name)
+	if err != nil {
+		return err
+	}
+	if !a.rules.Load().mayChange(r.Account) {
+		return ErrNotAllowed
+	}
+	right, err := a.hasher.Match(ctx, source, r.Hash, old)
+	if err != nil {
+		return err
+	}
+	if !right {
+		return ErrOldPassword
+	}
+	_, err = a.replacePassword(ctx, r, password, true, false)
+	return err
+}
+
+// replacePassword takes a new password if the policy allows it. If the password was changed meanwhile by somebody else,
+// that is a conflict: the history was not looked at for that one.
+func (a *Accounts) replacePassword(ctx context.Context, r record, password secret.Text, self, must bool) (Account, error) {
+	rules := a.rules.Load().of(r.Account)
+	hash, err := a.newHash(ctx, r.Account, password)
+	if err == nil {
+		err = a.reused(ctx, r, rules.History, password)
+	}
+	var refusal *policy.Refusal
+	if errors.As(err, &refusal) {
+		e := &events.PasswordChanged{Change: events.PasswordRefusedType, Account: r.Name, Self: self}
+		for _, rule := range refusal.Rules {
+			e.Rules = append(e.Rules, string(rule))
+		}
+		return Account{}, errors.Join(err, a.outbox.Store(ctx, e))
+	}
+	if err != nil {
+		return Account{}, err
+	}
+	var conflict error
+	changed, err := a.change(ctx, r.Name, &events.PasswordChanged{Change: events.PasswordChangedType, Account: r.Name, Self: self}, func(now *record) bool {
+		if now.Hash != r.Hash {
+			conflict = fmt.Errorf("account %s: %w", r.Name, state.ErrConflict)
+			return false
+		}
+		now.History = append([]string{now.Hash}, now.History...)
+		now.History = now.History[:min(len(now.History), max(0, rules.History-1))]
+		now.Hash, now.PasswordChanged, now.MustChange = hash, a.now().UTC(), must
+		return true
+	})
+	return changed, errors.Join(conflict, err)
+}
+
+// reused compares with the last passwords, one after the other: each takes its turn among the logins.
+func (a *Accounts) reused(ctx context.Context, r record, history int, password secret.Text) error {
+	last := append([]string{r.Hash}, r.History...)
+	for _, hash := range last[:min(len(last), history)] {
+		same, err := a.hasher.Match(ctx, netip.Addr{}, hash, password)
+		if errors.Is(err, ErrDamaged) {
+			continue // nobody can log in with it any more
+		}
+		if err != nil {
+			return err
+		}
+		if same {
+			return policy.Reused(history)
+		}
+	}
+	return nil
+}
+
+// refresh renews what only a right password can renew: the hash, if the configuration says another one, and once a day
+// when the account was last used. If it can't be stored, the next login does it.
+func (a *Accounts) refresh(ctx context.Context, r record, revision state.Revision, password secret.Text) {
+	before := r
+	now := a.now().UTC()
+	if now.Sub(r.LastLogin) >= 24*time.Hour {
+		r.LastLogin = now.Truncate(time.Second)
+	}
+	if hashing := a.rules.Load().of(r.Account).Hashing; !isCurrent(r.Hash, hashing) {
+		if hash, err := a.hasher.Hash(ctx, hashing, password); err == nil {
+			r.Hash = hash
+		}
+	}
+	if !reflect.DeepEqual(before, r) {
+		_ = a.put(ctx, r, revision, nil)
+	}
+}
