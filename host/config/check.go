@@ -46,8 +46,8 @@ func rangeOf(body hcl.Body, name string) hcl.Range {
 func (c *checker) config(raw *rawConfig) *Config {
 	config := &Config{}
 	config.Server = c.server(raw)
-	config.Groups = c.groups(raw.Groups, config.Server.DataDir, config.Passwords)
 	config.Passwords = c.passwords(raw.Passwords, policy.Passwords{MinimumLength: 11, MinimumStrength: 3, MaximumLength: policy.MaximumLength, History: 8})
+	config.Groups = c.groups(raw.Groups, config.Server.DataDir, config.Passwords)
 	config.Attempts = c.attempts(raw.Attempts)
 	config.Approvals = c.approvals(raw.Approvals)
 	config.Events = c.events(raw.Events)
