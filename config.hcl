@@ -92,6 +92,14 @@ group "default" {                  # what an account inherits; "default" always 
   #   permissions = ["allow-list", "allow-traverse", "allow-write"]
   # }
 
+  # Whether its members may change their passwords: SITE PSWD old new. Who must, can't do anything else before.
+  allow_own_password_change = false
+
+  # Other rules for the passwords of its members; what is not said is as for all.
+  # password_policy {
+  #   minimum_length = 16
+  # }
+
   # A folder of this machine that users see in their home. It must be there; real may hold {username}.
   # virtual_folder "/shared" {
   #   real = "/srv/shared"
@@ -100,9 +108,14 @@ group "default" {                  # what an account inherits; "default" always 
 
 password_policy {                  # for every password that is set, by whoever sets it
   minimum_length         = 11      # characters
+  maximum_length         = 200     # 64 or more; a longer one is refused, never cut
   minimum_strength       = 3       # 0 to 4, by zxcvbn
   character_requirements = []      # or some of: lowercase, uppercase, digit, symbol
-  hashing_scheme         = "argon2id"
+  forbidden              = []      # beside 30,000 well-known ones; also lines(file("passwords.txt"))
+  history                = 8       # so many of the last ones may not come again, the present one among them
+  lifetime               = "0s"    # or "365d": then it must be changed
+  hashing_scheme         = "argon2id" # or bcrypt-sha256, scrypt, pbkdf2-sha512, crypt-sha512. A login with the right
+  hashing_cost           = 19456   # password makes an older hash anew. For argon2id it is KiB of memory
 }
 
 attempts {                         # wrong passwords, counted in memory
