@@ -118,11 +118,13 @@ password_policy {                  # for every password that is set, by whoever 
   hashing_cost           = 19456   # password makes an older hash anew. For argon2id it is KiB of memory
 }
 
-attempts {                         # wrong passwords, counted in memory
+attempts {                         # wrong passwords
   per_account = 5                  # within the window: then the account is locked
   per_source  = 20                 # within the window: then the address is banned
   window      = "10m"
-  lock        = "15m"              # how long a lock or ban lasts
+  lock        = "15m"              # how long a lock or ban lasts; each time in a row twice as long, at most a day
+  sources     = []                 # or ["allow 10.0.0.0/8", "deny 0.0.0.0/0", "deny ::/0"]: the first that fits counts
+                                   # for an address. What is allowed is never banned
 }
 
 approvals {                        # how often a person is asked for a second factor

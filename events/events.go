@@ -46,6 +46,9 @@ const (
 	AccountEnabledType     Type = Root + ".account.enabled"
 	AccountDisabledType    Type = Root + ".account.disabled"
 	AccountDeletedType     Type = Root + ".account.deleted"
+	AccountLockedType      Type = Root + ".account.locked"
+	SourceBannedType       Type = Root + ".source.banned"
+	SourceUnbannedType     Type = Root + ".source.unbanned"
 	AccountUnlockedType    Type = Root + ".account.unlocked"
 	PasswordChangedType    Type = Root + ".password.changed"
 	PasswordRefusedType    Type = Root + ".password.refused"
@@ -206,6 +209,9 @@ type AccountChanged struct {
 	Account string `json:"account"`
 	// Fields are what is another one now, such as "email", "groups" or "codes". Their values are not told.
 	Fields []string `json:"fields,omitempty"`
+	// Until is how long it is locked, and Source from where alone; empty: from everywhere but familiar sources.
+	Until  time.Time `json:"until,omitzero"`
+	Source string    `json:"source,omitempty"`
 }
 
 // PasswordChanged says that an account has another password, or that one was refused; its type says which.
@@ -217,6 +223,16 @@ type PasswordChanged struct {
 	// Rules are those of the policy that refused, such as "length" or "strength".
 	Rules []string `json:"rules,omitempty"`
 }
+
+// SourceChanged says that nobody may log in from an address for a while, or may again before that; its type says which.
+type SourceChanged struct {
+	Change Type      `json:"-"`
+	Source string    `json:"source"` // an address; IPv6: the /64
+	Until  time.Time `json:"until,omitzero"`
+}
+
+// EventType implements [Payload].
+func (s *SourceChanged) EventType() Type { return s.Change }
 
 // ApproverChanged says who may decide for whom, or not any more; its type says which.
 type ApproverChanged struct {
@@ -341,8 +357,10 @@ func newPayload(t Type) Payload {
 		return &Approval{State: t}
 	case DecisionRefusedType:
 		return &DecisionRefused{}
-	case AccountCreatedType, AccountChangedType, AccountEnabledType, AccountDisabledType, AccountDeletedType, AccountUnlockedType:
+	case AccountCreatedType, AccountChangedType, AccountEnabledType, AccountDisabledType, AccountDeletedType, AccountUnlockedType, AccountLockedType:
 		return &AccountChanged{Change: t}
+	case SourceBannedType, SourceUnbannedType:
+		return &SourceChanged{Change: t}
 	case PasswordChangedType, PasswordRefusedType:
 		return &PasswordChanged{Change: t}
 	case ApproverEnrolledType, ApproverRevokedType:

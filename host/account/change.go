@@ -171,23 +171,11 @@ func validateSources(sources []string) error {
 		return fmt.Errorf("%w: %d source networks; at most %d are allowed", ErrInvalid, len(sources), maxSources)
 	}
 	for _, text := range sources {
-		if _, err := network(text); err != nil {
+		if _, err := policy.ParseNetwork(text); err != nil {
 			return fmt.Errorf("%w: source %q; expected is a network such as 192.0.2.0/24 or 2001:db8::/32, or an address", ErrInvalid, text)
 		}
 	}
 	return nil
-}
-
-// network is a network, or an address as the network that has no other.
-func network(text string) (netip.Prefix, error) {
-	if prefix, err := netip.ParsePrefix(text); err == nil {
-		return prefix.Masked(), nil
-	}
-	address, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return netip.PrefixFrom(address.Unmap(), address.Unmap().BitLen()), nil
 }
 
 // Refusal is why an account may not log in at all, whatever its password; empty: it may. An invalid source is an
@@ -207,7 +195,7 @@ func (a Account) Refusal(now time.Time, source netip.Addr) events.Reason {
 	case a.UnusedDays > 0 && now.Sub(last) > time.Duration(a.UnusedDays)*24*time.Hour:
 		return events.AccountUnused
 	case source.IsValid() && len(a.Sources) > 0 && !slices.ContainsFunc(a.Sources, func(text string) bool {
-		prefix, err := network(text)
+		prefix, err := policy.ParseNetwork(text)
 		return err == nil && prefix.Contains(source.Unmap().WithZone(""))
 	}):
 		return events.SourceNotAllowed

@@ -31,6 +31,7 @@ type Backend struct {
 	CheckHome func(home string) error
 	Server    Server
 	Locks     Locks // nil: none, since no server runs
+	Bans      Bans  // nil: no server runs
 	Log       *slog.Logger
 }
 
@@ -92,6 +93,9 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/methods", answer(methods, h.listMethods))
 	mux.HandleFunc("POST /v1/methods/{id}/stop", answer(methods, h.setStopped(true)))
 	mux.HandleFunc("POST /v1/methods/{id}/start", answer(methods, h.setStopped(false)))
+	mux.HandleFunc("GET /v1/bans", answer(b.Bans != nil, func(*http.Request) ([]policy.Ban, error) { return h.Bans.Bans(), nil }))
+	mux.HandleFunc("POST /v1/bans", answer(b.Bans != nil, h.ban))
+	mux.HandleFunc("DELETE /v1/bans/{source}", answer(b.Bans != nil, h.unban))
 	approvers := b.Approvers != nil
 	mux.HandleFunc("GET /v1/approvers", answer(approvers, func(r *http.Request) ([]approval.Approver, error) { return h.Approvers.List(r.Context()) }))
 	mux.HandleFunc("POST /v1/approvers", answer(approvers, h.enroll))

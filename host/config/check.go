@@ -300,7 +300,16 @@ func (c *checker) attempts(r *rawAttempts) policy.AttemptLimits {
 	if r == nil {
 		r = &rawAttempts{Body: hcl.EmptyBody()}
 	}
+	var rules []policy.SourceRule
+	for _, text := range r.Sources {
+		rule, err := policy.ParseSourceRule(text)
+		if err != nil {
+			c.problem(rangeOf(r.Body, "sources"), "Wrong rule", "%v", err)
+		}
+		rules = append(rules, rule)
+	}
 	return policy.AttemptLimits{
+		Sources:    rules,
 		PerAccount: c.number(r.Body, "per_account", r.PerAccount, 5, 1, 1000),
 		PerSource:  c.number(r.Body, "per_source", r.PerSource, 20, 1, 100_000),
 		Window:     c.duration(r.Body, "window", r.Window, 10*time.Minute, time.Second, 24*time.Hour),

@@ -159,6 +159,7 @@ type rawAttempts struct {
 	PerSource  *int     `hcl:"per_source"`
 	Window     *string  `hcl:"window"`
 	Lock       *string  `hcl:"lock"`
+	Sources    []string `hcl:"sources,optional"`
 	Body       hcl.Body `hcl:",body"`
 }
 

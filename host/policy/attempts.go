@@ -20,13 +20,14 @@ type AttemptLimits struct {
 	PerAccount int           // wrong tries on one account within Window
 	PerSource  int           // wrong tries from one address (IPv6: one /64) within Window
 	Window     time.Duration // how long a wrong try counts
-	Lock       time.Duration // how long an account is locked, or a source banned
+	Lock       time.Duration // how long an account is locked, or a source banned; each time twice as long, at most a day
+	Sources    []SourceRule  // the first that is about a source counts
 }
 
 // maxCounters bounds the memory of each table; names that strangers make up fall out first.
 const maxCounters = 100_000
 
-// Attempts counts wrong logins by account and by source, in memory.
+// Attempts counts wrong logins by account and by source, in memory; a [Keeper] keeps that over a restart.
 type Attempts struct {
 	limits AttemptLimits
 	now    func() time.Time
@@ -36,6 +37,8 @@ type Attempts struct {
 	mu       sync.Mutex
 	accounts map[string]*counter
 	sources  map[string]*counter
+	familiar map[string]map[string]time.Time // of accounts: where they logged in from, and when last
+	changes  map[place]Change                // what is to be kept
 	shared   map[[sha256.Size]byte]*Reservation
 	changed  chan struct{} // closed and replaced whenever a budget may have become free
 }
@@ -44,6 +47,7 @@ type counter struct {
 	failures []failure // within the window, at most the limit
 	reserved int
 	until    time.Time // locked or banned until then
+	locks    int       // how often in a row
 	known    bool      // some method knew the account
 }
 
@@ -63,6 +67,8 @@ func NewAttempts(limits AttemptLimits, now func() time.Time) *Attempts {
 		key:      key,
 		accounts: map[string]*counter{},
 		sources:  map[string]*counter{},
+		familiar: map[string]map[string]time.Time{},
+		changes:  map[place]Change{},
 		shared:   map[[sha256.Size]byte]*Reservation{},
 		changed:  make(chan struct{}),
 	}
@@ -87,13 +93,16 @@ type Try struct {
 
 // Refused says that no password is checked now.
 type Refused struct {
-	Reason events.Reason // AccountLocked or SourceBanned
+	Reason events.Reason // AccountLocked, SourceBanned, or SourceNotAllowed by a rule
 	Until  time.Time
 	Known  bool // whether the account's name was known to some method
 }
 
 // Error implements error.
 func (r *Refused) Error() string {
+	if r.Until.IsZero() {
+		return string(r.Reason)
+	}
 	return fmt.Sprintf("%s until %s", r.Reason, r.Until.Format(time.RFC3339))
 }
 
@@ -114,6 +123,7 @@ type Reservation struct {
 	attempts *Attempts
 	print    [sha256.Size]byte
 	account  string
+	budget   string // of the account: its own, or that from a familiar source
 	source   string
 	holders  int
 	outcome  Outcome
@@ -125,6 +135,12 @@ type Reservation struct {
 // It returns *Refused, or the context's error.
 func (a *Attempts) Reserve(ctx context.Context, try Try) (*Reservation, error) {
 	account, source, print := try.Account, SourceKey(try.Source), a.fingerprint(try)
+	if rule := a.currentLimits().rule(try.Source); rule != nil {
+		if !rule.Allow {
+			return nil, &Refused{Reason: events.SourceNotAllowed}
+		}
+		source = "" // never counted
+	}
 	for {
 		r, wait, err := a.reserve(account, source, print)
 		if r != nil || err != nil {
@@ -142,7 +158,8 @@ func (a *Attempts) reserve(account, source string, print [sha256.Size]byte) (*Re
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	ac, sc := a.counter(a.accounts, account), a.counter(a.sources, source)
+	budget := a.budget(account, source, now)
+	ac, sc := a.counter(a.accounts, budget), a.counter(a.sources, source)
 	if now.Before(sc.until) {
 		return nil, nil, &Refused{events.SourceBanned, sc.until, ac.known}
 	}
@@ -158,7 +175,7 @@ func (a *Attempts) reserve(account, source string, print [sha256.Size]byte) (*Re
 	}
 	ac.reserved++
 	sc.reserved++
-	r := &Reservation{attempts: a, print: print, account: account, source: source, holders: 1}
+	r := &Reservation{attempts: a, print: print, account: account, budget: budget, source: source, holders: 1}
 	a.shared[print] = r
 	return r, nil, nil
 }
@@ -177,20 +194,24 @@ func (r *Reservation) Settle(outcome Outcome) {
 		return
 	}
 	now := a.now()
-	ac, sc := a.counter(a.accounts, r.account), a.counter(a.sources, r.source)
+	ac, sc := a.counter(a.accounts, r.budget), a.counter(a.sources, r.source)
 	ac.reserved--
 	sc.reserved--
 	switch r.outcome {
 	case Succeeded:
-		ac.failures = nil
+		if len(ac.failures) > 0 || ac.locks > 0 {
+			a.touch(KindAccount, r.budget, Unchanged)
+		}
+		ac.failures, ac.locks = nil, 0
+		a.remember(r.account, r.source, now)
 		sc.failures = slices.DeleteFunc(sc.failures, func(f failure) bool { return f.account == r.account })
 	case Failed, FailedUnknown:
 		ac.known = ac.known || r.outcome == Failed
 		if r.account != "" {
-			ac.fail(now, r.account, a.limits.PerAccount, a.limits)
+			a.touch(KindAccount, r.budget, ac.fail(now, r.account, a.limits.PerAccount, a.limits))
 		}
 		if r.source != "" {
-			sc.fail(now, r.account, a.limits.PerSource, a.limits)
+			a.touch(KindSource, r.source, sc.fail(now, r.account, a.limits.PerSource, a.limits))
 		}
 	case NotCounted:
 	}
@@ -198,15 +219,28 @@ func (r *Reservation) Settle(outcome Outcome) {
 	a.changed = make(chan struct{})
 }
 
-// Until returns when the account's lock ends, if it is locked.
-func (a *Attempts) Until(account string) (time.Time, bool) {
+// Until returns when the account's lock ends, if it is locked: at all, or from a source that it lately logged in from.
+func (a *Attempts) Until(account string) (until time.Time, locked bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c := a.accounts[account]
-	if c == nil || !a.now().Before(c.until) {
+	for _, key := range a.budgets(account) {
+		if c := a.accounts[key]; c != nil && c.until.After(until) {
+			until = c.until
+		}
+	}
+	if !a.now().Before(until) {
 		return time.Time{}, false
 	}
-	return c.until, true
+	return until, true
+}
+
+// budgets are the keys of an account's counters.
+func (a *Attempts) budgets(account string) []string {
+	keys := []string{account}
+	for source := range a.familiar[account] {
+		keys = append(keys, account+"\x00"+source)
+	}
+	return keys
 }
 
 // free reports whether one more try fits, counting those under way as if they failed.
@@ -215,12 +249,24 @@ func (c *counter) free(now time.Time, limit int, window time.Duration) bool {
 	return len(c.failures)+c.reserved < limit
 }
 
-func (c *counter) fail(now time.Time, account string, limit int, l AttemptLimits) {
+func (c *counter) fail(now time.Time, account string, limit int, l AttemptLimits) Change {
 	c.prune(now, l.Window)
-	if c.failures = append(c.failures, failure{now, account}); len(c.failures) >= limit {
-		c.until, c.failures = now.Add(l.Lock), nil
+	if now.Sub(c.until) > maxLock {
+		c.locks = 0 // it was quiet
 	}
+	if c.failures = append(c.failures, failure{now, account}); len(c.failures) < limit {
+		return Unchanged
+	}
+	c.until, c.failures = now.Add(max(l.Lock, min(l.Lock<<min(c.locks, maxDoublings), maxLock))), nil
+	c.locks++
+	return Locked
 }
+
+// A lock is twice as long each time.
+const (
+	maxDoublings = 10
+	maxLock      = 24 * time.Hour
+)
 
 func (c *counter) prune(now time.Time, window time.Duration) {
 	old := 0
@@ -250,8 +296,11 @@ func (a *Attempts) evict(table map[string]*counter) {
 	now, seen, victim := a.now(), 0, ""
 	for key, c := range table {
 		if c.prune(now, a.limits.Window); c.reserved == 0 && !now.Before(c.until) {
-			victim = key
+			if victim == "" || !c.known {
+				victim = key
+			}
 			if len(c.failures) == 0 {
+				victim = key
 				break
 			}
 		}
@@ -275,9 +324,18 @@ func (a *Attempts) fingerprint(try Try) (print [sha256.Size]byte) {
 func (a *Attempts) Clear(account string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if c := a.accounts[account]; c != nil {
-		c.until, c.failures = time.Time{}, nil
+	for _, key := range a.budgets(account) {
+		if c := a.accounts[key]; c != nil {
+			c.until, c.failures, c.locks = time.Time{}, nil, 0
+			a.touch(KindAccount, key, Unchanged)
+		}
 	}
+}
+
+func (a *Attempts) currentLimits() AttemptLimits {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.limits
 }
 
 // SourceKey is the address, or the /64 of an IPv6 one: a single host owns all of that.

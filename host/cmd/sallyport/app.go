@@ -56,6 +56,7 @@ type app struct {
 	data      *dataDir
 	accounts  *account.Accounts
 	approvers *approval.Approvers
+	store     state.Store
 	outbox    *outbox.Outbox
 	bus       *bus.Bus
 	authority *auth.Authority
@@ -104,10 +105,14 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts, o
 		}
 	}
 	if need&withLogins == withLogins {
+		attempts, err := a.openAttempts(ctx)
+		if err != nil {
+			return nil, err
+		}
 		a.authority = auth.New(auth.Options{
 			Name:        c.Server.Name,
 			Recorder:    a.bus,
-			Attempts:    policy.NewAttempts(c.Attempts, time.Now),
+			Attempts:    attempts,
 			Approvals:   c.Approvals,
 			Codes:       a.accounts,
 			Passwords:   ownPasswords{a.accounts},
@@ -195,6 +200,7 @@ func (a *app) openAccounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.store = store
 	a.outbox = outbox.New(store, a.config().Server.Name)
 	a.approvers = approval.NewApprovers(store, a.outbox, id, a.config().Server.Name, a.tell, a.log)
 	key, err := account.LoadKey(a.data.file(codesFile))
@@ -242,6 +248,23 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 		return err
 	}
 	return a.bus.Decisions(ctx, a.approvers.Decided)
+}
+
+// openAttempts takes the counters of wrong logins over from the last run, and keeps them for the next.
+func (a *app) openAttempts(ctx context.Context) (*policy.Attempts, error) {
+	keeper := &attemptsKeeper{store: a.store, outbox: a.outbox, revisions: map[string]state.Revision{}}
+	attempts := policy.NewAttempts(a.config().Attempts, time.Now)
+	if err := attempts.Restore(ctx, keeper); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		attempts.Run(ctx, keeper, func(err error) { a.log.Error("wrong logins are counted in memory only", "err", err) })
+	}()
+	a.closers = append(a.closers, func() { cancel(); <-done })
+	return attempts, nil
 }
 
 // publishChanges stores the events of changes, also of those that were made while no server ran.
@@ -315,7 +338,7 @@ func (a *app) backend() admin.Backend {
 	b.Log = a.log
 	if a.authority != nil {
 		b.Logins, b.Methods, b.Locks = logins{a}, methodStates{a}, a.authority.Attempts
-		b.Approvals = approvals{a.authority}
+		b.Approvals, b.Bans = approvals{a.authority}, a.authority.Attempts
 	}
 	if a.bus != nil {
 		b.Events = follower{a}

@@ -69,7 +69,7 @@ func explain(w io.Writer, r admin.LoginResult, running bool) {
 		}
 	}
 	if !running {
-		fmt.Fprintln(w, "\n(no server runs here: lock-outs and stopped methods, which live in its memory, are not seen)")
+		fmt.Fprintln(w, "\n(no server runs here: stopped methods, which live in its memory, are not seen)")
 	} else if r.Accepted {
 		fmt.Fprintln(w, "\n(a client may still be refused for its address: after too many wrong tries it is banned for a while)")
 	}

@@ -24,6 +24,7 @@ type cli struct {
 	Login    loginCommand    `cmd:"" help:"Try a login without FTP, and show what each method says."`
 	Method   methodCommand   `cmd:"" help:"List, stop and start authentication methods."`
 	Approval approvalCommand `cmd:"" help:"List and revoke second factors that people answer."`
+	Ban      banCommand      `cmd:"" help:"List, add and lift bans of addresses."`
 	Approver approverCommand `cmd:"" help:"Enroll, list and revoke approvers."`
 	Approve  approveCommand  `cmd:"" help:"Approve logins on this terminal, as an enrolled approver."`
 	Plugin   pluginCommand   `cmd:"" help:"Write, build, test and inspect plugins."`
