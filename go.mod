@@ -25,6 +25,7 @@ require (
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
 	golang.org/x/text v0.43.0
+	gopkg.in/ini.v1 v1.68.0
 	layeh.com/radius v0.0.0-20231213012653-1006025d24f8
 )
 

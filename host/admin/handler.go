@@ -89,6 +89,8 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("POST /v1/accounts/{name}/disable", answer(accounts, h.setEnabled(false)))
 	mux.HandleFunc("POST /v1/accounts/{name}/codes", answer(accounts, h.enrolCodes))
 	mux.HandleFunc("DELETE /v1/accounts/{name}/codes", answer(accounts, h.removeCodes))
+	mux.HandleFunc("POST /v1/import", answerTo(maxImport, accounts, h.importAccounts))
+	mux.HandleFunc("GET /v1/export", answer(accounts, h.exportAccounts))
 	mux.HandleFunc("POST /v1/login", answer(logins, h.login))
 	mux.HandleFunc("GET /v1/methods", answer(methods, h.listMethods))
 	mux.HandleFunc("POST /v1/methods/{id}/stop", answer(methods, h.setStopped(true)))
@@ -112,12 +114,17 @@ type handler struct{ Backend }
 
 // answer writes what f returns as JSON, or its error as a Failure. What f needs is there, or not.
 func answer[T any](there bool, f func(*http.Request) (T, error)) http.HandlerFunc {
+	return answerTo(maxBody, there, f)
+}
+
+// answerTo is answer to a request of at most so many bytes.
+func answerTo[T any](most int64, there bool, f func(*http.Request) (T, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !there {
 			writeJSON(w, status(errNotHere), Failure{errNotHere.Error()})
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 		result, err := f(r)
 		if err != nil {
 			writeJSON(w, status(err), Failure{err.Error()})

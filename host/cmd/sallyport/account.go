@@ -32,6 +32,8 @@ type accountCommand struct {
 	Unlock  accountUnlock  `cmd:"" help:"Lift the lock of too many wrong passwords."`
 	Disable accountDisable `cmd:"" help:"Let an account not log in; its sessions go on."`
 	TOTP    accountTOTP    `cmd:"" name:"totp" help:"Give an account one-time codes, for an authenticator app and on paper."`
+	Import  accountImport  `cmd:"" help:"Make accounts with the hashes that they have elsewhere: all, or none."`
+	Export  accountExport  `cmd:"" help:"Write all accounts with their hashes to a file."`
 	Remove  accountRemove  `cmd:"" help:"Delete an account; its files stay."`
 }
 
