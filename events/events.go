@@ -46,6 +46,8 @@ const (
 	AccountEnabledType     Type = Root + ".account.enabled"
 	AccountDisabledType    Type = Root + ".account.disabled"
 	AccountDeletedType     Type = Root + ".account.deleted"
+	AccountExpiringType    Type = Root + ".account.expiring"
+	PasswordExpiringType   Type = Root + ".password.expiring"
 	AccountLockedType      Type = Root + ".account.locked"
 	SourceBannedType       Type = Root + ".source.banned"
 	SourceUnbannedType     Type = Root + ".source.unbanned"
@@ -209,7 +211,7 @@ type AccountChanged struct {
 	Account string `json:"account"`
 	// Fields are what is another one now, such as "email", "groups" or "codes". Their values are not told.
 	Fields []string `json:"fields,omitempty"`
-	// Until is how long it is locked, and Source from where alone; empty: from everywhere but familiar sources.
+	// Until is how long it is locked, or when it expires, and Source from where alone; empty: from everywhere but familiar sources.
 	Until  time.Time `json:"until,omitzero"`
 	Source string    `json:"source,omitempty"`
 }
@@ -222,6 +224,8 @@ type PasswordChanged struct {
 	Self bool `json:"self,omitempty"`
 	// Rules are those of the policy that refused, such as "length" or "strength".
 	Rules []string `json:"rules,omitempty"`
+	// Until is when it will have been good for as long as it may be.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // SourceChanged says that nobody may log in from an address for a while, or may again before that; its type says which.
@@ -357,11 +361,11 @@ func newPayload(t Type) Payload {
 		return &Approval{State: t}
 	case DecisionRefusedType:
 		return &DecisionRefused{}
-	case AccountCreatedType, AccountChangedType, AccountEnabledType, AccountDisabledType, AccountDeletedType, AccountUnlockedType, AccountLockedType:
+	case AccountCreatedType, AccountChangedType, AccountEnabledType, AccountDisabledType, AccountDeletedType, AccountUnlockedType, AccountLockedType, AccountExpiringType:
 		return &AccountChanged{Change: t}
 	case SourceBannedType, SourceUnbannedType:
 		return &SourceChanged{Change: t}
-	case PasswordChangedType, PasswordRefusedType:
+	case PasswordChangedType, PasswordRefusedType, PasswordExpiringType:
 		return &PasswordChanged{Change: t}
 	case ApproverEnrolledType, ApproverRevokedType:
 		return &ApproverChanged{Change: t}

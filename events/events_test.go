@@ -22,6 +22,8 @@ func TestEveryPayloadSurvivesBothEncodings(t *testing.T) {
 		&events.MethodResult{Login: login, Verdict: events.MethodSkippedType, Method: "a", Reason: events.MethodStopped},
 		&events.AccountChanged{Change: events.AccountChangedType, Account: "alice", Fields: []string{"email"}},
 		&events.AccountChanged{Change: events.AccountLockedType, Account: "alice", Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Source: "192.0.2.1"},
+		&events.PasswordChanged{Change: events.PasswordExpiringType, Account: "alice", Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+		&events.AccountChanged{Change: events.AccountExpiringType, Account: "alice", Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
 		&events.SourceChanged{Change: events.SourceBannedType, Source: "192.0.2.1", Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
 		&events.PasswordChanged{Change: events.PasswordRefusedType, Account: "alice", Self: true, Rules: []string{"length"}},
 		&events.ApproverChanged{Change: events.ApproverRevokedType, Approver: "desk", Key: "U1", Accounts: []string{"alice"}, Groups: []string{"default"}},

@@ -70,8 +70,10 @@ type record struct {
 	Account
 	Hash string `json:"hash"`
 	// History are the hashes of the passwords before, the last one first.
-	History []string   `json:"history,omitempty"`
-	Codes   *enrolment `json:"codes,omitempty"`
+	History []string `json:"history,omitempty"`
+	// Warned are the ends that an event has told of in advance.
+	Warned warned     `json:"warned,omitzero"`
+	Codes  *enrolment `json:"codes,omitempty"`
 }
 
 // Accounts manages the accounts in a store.
@@ -304,15 +306,15 @@ func (a *Accounts) change(ctx context.Context, name string, e events.Payload, ap
 	}
 }
 
-// put writes the record, and the event of the change if it has one.
-func (a *Accounts) put(ctx context.Context, r record, was state.Revision, e events.Payload) error {
+// put writes the record, and the events of the change.
+func (a *Accounts) put(ctx context.Context, r record, was state.Revision, tell ...events.Payload) error {
 	r.Revision = 0 // the store has its own
 	value, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("account %s: %w", r.Name, err)
 	}
 	var also []state.Addition
-	if e != nil {
+	for _, e := range tell {
 		entry, err := a.outbox.Entry(e)
 		if err != nil {
 			return err

@@ -304,6 +304,6 @@ func (a *Accounts) refresh(ctx context.Context, r record, revision state.Revisio
 		}
 	}
 	if !reflect.DeepEqual(before, r) {
-		_ = a.put(ctx, r, revision, nil)
+		_ = a.put(ctx, r, revision)
 	}
 }

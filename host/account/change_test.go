@@ -340,3 +340,40 @@ func TestSchemes(t *testing.T) {
 		t.Errorf("a password is cut: %+v, %v", got, err)
 	}
 }
+
+func TestWarnings(t *testing.T) {
+	accounts, store := newAccounts(t)
+	ctx := t.Context()
+	accounts.SetRules(account.Rules{
+		Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default", "uk"}, ByGroup: map[string]policy.Passwords{"uk": {Lifetime: 10 * 24 * time.Hour}},
+	})
+	for name, c := range map[string]account.Change{
+		"soon":     {Expires: new(time.Now().Add(13 * 24 * time.Hour))},
+		"later":    {Expires: new(time.Now().Add(15 * 24 * time.Hour))},
+		"past":     {Expires: new(time.Now().Add(-time.Hour))},
+		"password": {Groups: &[]string{"uk"}},
+		"never":    {},
+	} {
+		if _, err := accounts.Add(ctx, account.Account{Name: name}, good); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := accounts.Change(ctx, name, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int{2, 0} {
+		if n, err := accounts.Warn(ctx); err != nil || n != want {
+			t.Errorf("%d warnings, %v; want %d", n, err, want)
+		}
+	}
+	if _, err := accounts.Change(ctx, "soon", account.Change{Expires: new(time.Now().Add(12 * 24 * time.Hour))}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := accounts.Warn(ctx); err != nil || n != 1 {
+		t.Errorf("of another end: %d warnings, %v", n, err)
+	}
+	got := strings.Join(told(t, store), "; ")
+	if strings.Count(got, "account.expiring soon") != 2 || strings.Count(got, "password.expiring password") != 1 || strings.Contains(got, "expiring later") {
+		t.Errorf("events %s", got)
+	}
+}

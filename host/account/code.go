@@ -205,18 +205,18 @@ func (a *Accounts) UseCode(ctx context.Context, name, code string) (CodeCheck, e
 		if err != nil {
 			return CodeCheck{}, err
 		}
-		var e events.Payload
+		var tell []events.Payload
 		switch at := a.recoveryOf(r, code); {
 		case step > r.Codes.Last:
 			r.Codes.Last = step
 		case at >= 0:
 			r.Codes.Spent = r.Codes.Recovery[at]
 			r.Codes.Recovery = slices.Delete(r.Codes.Recovery, at, at+1)
-			e = changed(events.AccountChangedType, r.Name, "recovery_codes")
+			tell = append(tell, changed(events.AccountChangedType, r.Name, "recovery_codes"))
 		default:
 			return wrong, nil
 		}
-		err = a.put(ctx, r, revision, e)
+		err = a.put(ctx, r, revision, tell...)
 		if errors.Is(err, state.ErrConflict) {
 			continue // somebody else used one
 		}

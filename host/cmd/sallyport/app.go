@@ -244,6 +244,9 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 		return nil
 	}
 	a.publishChanges(ctx)
+	if need&withListeners != 0 {
+		a.warnOfEnds(ctx)
+	}
 	if err := a.approvers.Connect(ctx, a.bus); err != nil {
 		return err
 	}
@@ -265,6 +268,28 @@ func (a *app) openAttempts(ctx context.Context) (*policy.Attempts, error) {
 	}()
 	a.closers = append(a.closers, func() { cancel(); <-done })
 	return attempts, nil
+}
+
+// warnOfEnds tells of accounts and passwords that expire soon, each once.
+func (a *app) warnOfEnds(ctx context.Context) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(time.Hour)
+		defer tick.Stop()
+		for {
+			if _, err := a.accounts.Warn(ctx); err != nil && ctx.Err() == nil {
+				a.log.Error("nobody is warned that accounts expire", "err", err)
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	a.closers = append(a.closers, func() { cancel(); <-done })
 }
 
 // publishChanges stores the events of changes, also of those that were made while no server ran.
