@@ -70,7 +70,7 @@ type Counted struct {
 // Failure is a wrong try.
 type Failure struct {
 	At      time.Time `json:"at"`
-	Account string    `json:"account"`
+	Account string    `json:"account,omitempty"` // empty: of a name that no method knew
 }
 
 // Change is the beginning or the end of a lock or ban.
@@ -183,7 +183,7 @@ func (a *Attempts) dirty() (all []Counted) {
 			}
 			k.Until, k.Locks = c.until, c.locks
 			for _, f := range c.failures {
-				k.Failures = append(k.Failures, Failure{f.at, f.account})
+				k.Failures = append(k.Failures, Failure{f.at, a.tellable(f.account)})
 			}
 		}
 		if at.kind == KindAccount {
@@ -192,6 +192,14 @@ func (a *Attempts) dirty() (all []Counted) {
 		all = append(all, k)
 	}
 	return all
+}
+
+// tellable is the name if it is one that some method knows: people type passwords there, and those must not be kept.
+func (a *Attempts) tellable(account string) string {
+	if c := a.accounts[account]; c != nil && c.known || a.familiar[account] != nil {
+		return account
+	}
+	return ""
 }
 
 func cloneTimes(m map[string]time.Time) map[string]time.Time {
