@@ -215,7 +215,7 @@ func (a *Accounts) SetPassword(ctx context.Context, name string, password secret
 // Errors of ChangeOwn.
 var (
 	ErrOldPassword = errors.New("the old password is wrong")
-	ErrNotAllowed  = errors.New("the group does not let its members change their passwords")
+	ErrNotAllowed  = errors.New("the group does not let its members change their passwords, or the account may not log in any more")
 )
 
 // ChangeOwn changes the password by the user. The error is ErrOldPassword, ErrNotAllowed, *policy.Refusal, or says
@@ -225,7 +225,7 @@ func (a *Accounts) ChangeOwn(ctx context.Context, name string, source netip.Addr
 	if err != nil {
 		return err
 	}
-	if !a.rules.Load().mayChange(r.Account) {
+	if !a.rules.Load().mayChange(r.Account) || r.Refusal(a.now(), source) != "" { // a session may outlive its account
 		return ErrNotAllowed
 	}
 	right, err := a.hasher.Match(ctx, source, r.Hash, old)

@@ -224,6 +224,15 @@ func TestChangeOwn(t *testing.T) {
 	if err := accounts.ChangeOwn(ctx, "bob", source, good, password(1)); !errors.Is(err, account.ErrNotAllowed) {
 		t.Errorf("bob: %v", err)
 	}
+	if _, err := accounts.SetEnabled(ctx, "alice", false); err != nil {
+		t.Fatal(err)
+	}
+	if err := accounts.ChangeOwn(ctx, "alice", source, good, password(1)); !errors.Is(err, account.ErrNotAllowed) {
+		t.Errorf("disabled meanwhile: %v", err)
+	}
+	if _, err := accounts.SetEnabled(ctx, "alice", true); err != nil {
+		t.Fatal(err)
+	}
 	if err := accounts.ChangeOwn(ctx, "alice", source, password(9), password(1)); !errors.Is(err, account.ErrOldPassword) {
 		t.Errorf("wrong old one: %v", err)
 	}

@@ -57,8 +57,7 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 		}
 	}
 	if a.Request != nil {
-		name := m.plugin.Description().Name
-		call.Claim = func(ctx context.Context, person string) error { return a.Request.Claim(ctx, name+" "+person) }
+		call.Claim = func(ctx context.Context, person string) error { return a.Request.Claim(ctx, m.config.Plugin+" "+person) }
 		call.Settle = true // the person is free for the next request when this one is taken back
 	}
 	if a.Code != "" {
