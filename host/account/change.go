@@ -144,6 +144,11 @@ func (a *Accounts) validate(account *Account) error {
 			return fmt.Errorf("%w: group %q is not in the configuration; there are %q", ErrInvalid, group, a.rules.Load().Groups)
 		}
 	}
+	if account.MustChange {
+		if err := a.canChange(*account); err != nil {
+			return err
+		}
+	}
 	if account.Email != "" {
 		if address, err := mail.ParseAddress(account.Email); err != nil || address.Address != account.Email || len(account.Email) > maxText {
 			return fmt.Errorf("%w: e-mail address %q; expected is something like alice@example.org", ErrInvalid, account.Email)
@@ -164,6 +169,14 @@ func (a *Accounts) validate(account *Account) error {
 		}
 	}
 	return validateSources(account.Sources)
+}
+
+// canChange refuses what would keep the user out: having to change a password that only an administrator can change.
+func (a *Accounts) canChange(account Account) error {
+	if a.rules.Load().mayChange(account) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s could not log in any more: set allow_own_password_change = true in group %q first", ErrInvalid, account.Name, account.Groups[0])
 }
 
 func validateSources(sources []string) error {
@@ -208,6 +221,11 @@ func (a *Accounts) SetPassword(ctx context.Context, name string, password secret
 	r, _, err := a.get(ctx, name)
 	if err != nil {
 		return Account{}, err
+	}
+	if must {
+		if err := a.canChange(r.Account); err != nil {
+			return Account{}, err
+		}
 	}
 	return a.replacePassword(ctx, r, password, false, must)
 }

@@ -48,6 +48,7 @@ func told(t *testing.T, store state.Store) (all []string) {
 
 func TestEveryChangeHasItsEvent(t *testing.T) {
 	accounts, store := newAccounts(t)
+	accounts.SetRules(account.Rules{Passwords: policy.Passwords{MinimumLength: 11, MinimumStrength: 3}, Groups: []string{"default", "uk"}, OwnChange: []string{"uk"}})
 	ctx := t.Context()
 	must := func(_ account.Account, err error) {
 		t.Helper()
@@ -96,7 +97,6 @@ func TestWhoMayLogIn(t *testing.T) {
 		"from elsewhere":   {account.Change{Sources: &[]string{"198.51.100.0/24", "2001:db8::/32"}}, "192.0.2.1", events.SourceNotAllowed},
 		"from IPv6":        {account.Change{Sources: &[]string{"2001:db8::/32"}}, "2001:db8:1::5", ""},
 		"mapped IPv4":      {account.Change{Sources: &[]string{"192.0.2.0/24"}}, "::ffff:192.0.2.7", ""},
-		"must change":      {account.Change{MustChange: new(true)}, "192.0.2.1", events.MustChange},
 		"used recently":    {account.Change{UnusedDays: new(1)}, "192.0.2.1", ""},
 		"changed, in time": {account.Change{Expires: &time.Time{}}, "192.0.2.1", ""},
 	} {
@@ -135,13 +135,14 @@ func TestBadChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]account.Change{
-		"group":      {Groups: &[]string{"us"}},
-		"e-mail":     {Email: new("alice")},
-		"home":       {Home: new("x")},
-		"permission": {Permissions: &[]string{"allow-everything"}},
-		"source":     {Sources: &[]string{"192.0.2.0/33"}},
-		"days":       {UnusedDays: new(-1)},
-		"attribute":  {Attributes: map[string]string{"x": strings.Repeat("x", 2000)}},
+		"group":       {Groups: &[]string{"us"}},
+		"e-mail":      {Email: new("alice")},
+		"home":        {Home: new("x")},
+		"permission":  {Permissions: &[]string{"allow-everything"}},
+		"source":      {Sources: &[]string{"192.0.2.0/33"}},
+		"must change": {MustChange: new(true)},
+		"days":        {UnusedDays: new(-1)},
+		"attribute":   {Attributes: map[string]string{"x": strings.Repeat("x", 2000)}},
 	} {
 		if _, err := accounts.Change(ctx, "alice", c); !errors.Is(err, account.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
@@ -213,9 +214,13 @@ func TestChangeOwn(t *testing.T) {
 	rules := account.Rules{Passwords: policy.Passwords{MinimumLength: 11, Lifetime: time.Hour}, Groups: []string{"default", "uk"}, OwnChange: []string{"uk"}}
 	accounts.SetRules(rules)
 	for name, group := range map[string]string{"alice": "uk", "bob": "default"} {
+		rules.OwnChange = []string{"uk", "default"}
+		accounts.SetRules(rules)
 		if _, err := accounts.Add(ctx, account.Account{Name: name, Groups: []string{group}, MustChange: true}, good); err != nil {
 			t.Fatal(err)
 		}
+		rules.OwnChange = []string{"uk"} // it may become so later
+		accounts.SetRules(rules)
 		got, err := accounts.Verify(ctx, name, source, good)
 		if err != nil || got.Right != (name == "alice") || got.MustChange != got.Right || got.Reason != events.MustChange {
 			t.Errorf("%s: %+v, %v", name, got, err)

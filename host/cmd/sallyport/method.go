@@ -57,7 +57,9 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 		}
 	}
 	if a.Request != nil {
-		call.Claim = func(ctx context.Context, person string) error { return a.Request.Claim(ctx, m.config.Plugin+" "+person) }
+		call.Claim = func(ctx context.Context, person string) error {
+			return a.Request.Claim(ctx, m.config.Plugin+" "+person)
+		}
 		call.Settle = true // the person is free for the next request when this one is taken back
 	}
 	if a.Code != "" {
