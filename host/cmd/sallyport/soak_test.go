@@ -18,3 +18,5 @@ func TestSoakKill(t *testing.T) {
 
 // TestSoakReload is TestReloadsLeaveMemoryFlat a thousand times.
 func TestSoakReload(t *testing.T) { reloads(t, 1000) }
+
+func TestSoakKilledWhileAPasswordChanges(t *testing.T) { killWhileChanging(t, 60) }
