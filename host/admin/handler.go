@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -27,6 +28,8 @@ type Backend struct {
 	Approvals Approvals // nil: no server runs
 	Events    Events
 	Reload    func(ctx context.Context) (Reloaded, error) // nil: nothing to reload
+	// Snapshot writes the state as a tar; nil: there is none.
+	Snapshot func(ctx context.Context, w io.Writer) error
 	// CheckHome refuses a home folder for an account.
 	CheckHome func(home string) error
 	Server    Server
@@ -105,6 +108,7 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/approvals", answer(b.Approvals != nil, func(*http.Request) ([]Approval, error) { return h.Approvals.Approvals(), nil }))
 	mux.HandleFunc("DELETE /v1/approvals/{id}", answer(b.Approvals != nil, func(r *http.Request) (Revoked, error) { return h.Approvals.Revoke(r.PathValue("id")) }))
 	mux.HandleFunc("POST /v1/reload", answer(b.Reload != nil, func(r *http.Request) (Reloaded, error) { return b.Reload(r.Context()) }))
+	mux.HandleFunc("GET /v1/state", h.snapshot)
 	mux.HandleFunc("GET /v1/events", h.events)
 	mux.HandleFunc("GET /v1/server", answer(true, func(*http.Request) (Server, error) { return h.Server, nil }))
 	return mux

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"runtime/debug"
@@ -83,6 +84,20 @@ func verify(path string) (err error) {
 
 // Close closes the file.
 func (s *Bolt) Close() error { return s.db.Close() }
+
+// Snapshot writes the whole file as it is at one moment, while others go on. Begin hears first how many bytes come.
+func (s *Bolt) Snapshot(ctx context.Context, w io.Writer, begin func(size int64) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.db.View(func(tx *bolt.Tx) error {
+		if err := begin(tx.Size()); err != nil {
+			return err
+		}
+		_, err := tx.WriteTo(w)
+		return err
+	})
+}
 
 // Get implements [Store].
 func (s *Bolt) Get(ctx context.Context, bucket, key string) (Record, error) {

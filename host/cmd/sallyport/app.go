@@ -56,7 +56,7 @@ type app struct {
 	data      *dataDir
 	accounts  *account.Accounts
 	approvers *approval.Approvers
-	store     state.Store
+	store     *state.Bolt
 	outbox    *outbox.Outbox
 	bus       *bus.Bus
 	authority *auth.Authority
@@ -361,6 +361,9 @@ func (a *app) backend() admin.Backend {
 		CheckHome: func(home string) error { return policy.HomeApart(home, a.data.private) },
 	}
 	b.Log = a.log
+	if a.store != nil {
+		b.Snapshot = a.snapshot
+	}
 	if a.authority != nil {
 		b.Logins, b.Methods, b.Locks = logins{a}, methodStates{a}, a.authority.Attempts
 		b.Approvals, b.Bans = approvals{a.authority}, a.authority.Attempts

@@ -200,7 +200,7 @@ func (r *running) own(c *config.Config) (addrs []net.Addr) {
 }
 
 func (r *running) selfSigned(c *config.Config) (tls.Certificate, error) {
-	r.certificate = filepath.Join(r.data.path, "tls.crt")
+	r.certificate = filepath.Join(r.data.path, certificateFile)
 	pair, made, err := ftps.SelfSigned(r.certificate, r.data.file(keyFile), c.Server.Name)
 	if err == nil && made {
 		r.log.Warn("a self-signed certificate was made; clients must be told to trust it", "file", r.certificate, "sha256", fmt.Sprintf("%x", sha256.Sum256(pair.Certificate[0])))
