@@ -159,7 +159,7 @@ func (a *Attempts) reserve(account, source string, print [sha256.Size]byte) (*Re
 	defer a.mu.Unlock()
 	now := a.now()
 	budget := a.budget(account, source, now)
-	ac, sc := a.counter(a.accounts, budget), a.counter(a.sources, source)
+	ac, sc := a.counter(KindAccount, budget), a.counter(KindSource, source)
 	if now.Before(sc.until) {
 		return nil, nil, &Refused{events.SourceBanned, sc.until, ac.known}
 	}
@@ -194,7 +194,7 @@ func (r *Reservation) Settle(outcome Outcome) {
 		return
 	}
 	now := a.now()
-	ac, sc := a.counter(a.accounts, r.budget), a.counter(a.sources, r.source)
+	ac, sc := a.counter(KindAccount, r.budget), a.counter(KindSource, r.source)
 	ac.reserved--
 	sc.reserved--
 	switch r.outcome {
@@ -278,20 +278,22 @@ func (c *counter) prune(now time.Time, window time.Duration) {
 
 // counter finds or makes an entry. A full table drops an entry that holds nothing back, or else
 // any that is neither reserved nor locked.
-func (a *Attempts) counter(table map[string]*counter, key string) *counter {
+func (a *Attempts) counter(kind, key string) *counter {
+	table := a.table(kind)
 	c := table[key]
 	if c != nil {
 		return c
 	}
 	if len(table) >= a.most {
-		a.evict(table)
+		a.evict(kind)
 	}
 	c = &counter{}
 	table[key] = c
 	return c
 }
 
-func (a *Attempts) evict(table map[string]*counter) {
+func (a *Attempts) evict(kind string) {
+	table := a.table(kind)
 	const look = 16 // map order is random: a sample is enough
 	now, seen, victim := a.now(), 0, ""
 	for key, c := range table {
@@ -308,7 +310,15 @@ func (a *Attempts) evict(table map[string]*counter) {
 			break
 		}
 	}
+	a.touch(kind, victim, Unchanged)
 	delete(table, victim)
+}
+
+func (a *Attempts) table(kind string) map[string]*counter {
+	if kind == KindSource {
+		return a.sources
+	}
+	return a.accounts
 }
 
 func (a *Attempts) fingerprint(try Try) (print [sha256.Size]byte) {

@@ -105,11 +105,7 @@ func (a *Attempts) Restore(ctx context.Context, keeper Keeper) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, k := range all {
-		table := a.accounts
-		if k.Kind == KindSource {
-			table = a.sources
-		}
-		c := a.counter(table, k.Key)
+		c := a.counter(k.Kind, k.Key)
 		c.until, c.locks, c.known = k.Until, k.Locks, true
 		for _, f := range k.Failures {
 			c.failures = append(c.failures, failure{f.At, f.Account})
@@ -121,13 +117,20 @@ func (a *Attempts) Restore(ctx context.Context, keeper Keeper) error {
 	return nil
 }
 
+// sweepEvery is how often what does not count any more is forgotten.
+const sweepEvery = time.Hour
+
 // Run keeps what changes until the context ends, and then the rest. Report hears what went wrong.
 func (a *Attempts) Run(ctx context.Context, keeper Keeper, report func(error)) {
-	tick := time.NewTicker(keepEvery)
+	tick, broom := time.NewTicker(keepEvery), time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	defer broom.Stop()
+	a.sweep()
 	for running := true; running; {
 		select {
 		case <-tick.C:
+		case <-broom.C:
+			a.sweep()
 		case <-ctx.Done():
 			running = false
 		}
@@ -172,15 +175,8 @@ func (a *Attempts) dirty() (all []Counted) {
 			break
 		}
 		delete(a.changes, at)
-		table := a.accounts
-		if at.kind == KindSource {
-			table = a.sources
-		}
 		k := Counted{Kind: at.kind, Key: at.key, Change: change}
-		if c := table[at.key]; c != nil {
-			if at.kind == KindAccount && !c.known && a.familiar[at.key] == nil {
-				continue // nobody's name: people type passwords there
-			}
+		if c := a.table(at.kind)[at.key]; c != nil {
 			k.Until, k.Locks = c.until, c.locks
 			for _, f := range c.failures {
 				k.Failures = append(k.Failures, Failure{f.at, a.tellable(f.account)})
@@ -219,11 +215,40 @@ func (k Counted) Empty() bool {
 }
 
 func (a *Attempts) touch(kind, key string, change Change) {
-	if key == "" {
-		return
-	}
 	at := place{kind, key}
+	if _, there := a.changes[at]; key == "" || !there && len(a.changes) >= a.most {
+		return // a flood: what is counted stays in memory only
+	}
+	if c := a.accounts[key]; kind == KindAccount && (c == nil || !c.known) && a.familiar[key] == nil {
+		return // nobody's name: people type passwords there
+	}
 	a.changes[at] = max(a.changes[at], change)
+}
+
+// sweep forgets what does not count any more, so that neither the memory nor the store keeps it.
+func (a *Attempts) sweep() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	for account, seen := range a.familiar {
+		for source, at := range seen {
+			if now.Sub(at) >= familiarTime {
+				delete(seen, source)
+				a.touch(KindAccount, account, Unchanged)
+			}
+		}
+		if len(seen) == 0 {
+			delete(a.familiar, account)
+		}
+	}
+	for kind, table := range map[string]map[string]*counter{KindAccount: a.accounts, KindSource: a.sources} {
+		for key, c := range table {
+			if c.prune(now, a.limits.Window); len(c.failures) == 0 && c.reserved == 0 && now.Sub(c.until) > maxLock {
+				a.touch(kind, key, Unchanged)
+				delete(table, key)
+			}
+		}
+	}
 }
 
 // Familiar sources: an account's last ones, for so long.
@@ -297,7 +322,7 @@ func (a *Attempts) BanSource(source netip.Addr, d time.Duration) Ban {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	key := SourceKey(source)
-	c := a.counter(a.sources, key)
+	c := a.counter(KindSource, key)
 	c.until = a.now().Add(d)
 	a.touch(KindSource, key, Locked)
 	return Ban{KindSource, key, "", c.until}

@@ -199,3 +199,36 @@ func TestSourceRules(t *testing.T) {
 		}
 	}
 }
+
+// What does not count any more is kept nowhere, and a flood of names and addresses is bounded.
+func TestNothingIsKeptForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &keeper{kept: map[string]policy.Counted{}}
+		a := policy.NewAttempts(limits, time.Now)
+		a.SetMost(1000)
+		ctx, cancel := context.WithCancel(t.Context())
+		var done sync.WaitGroup
+		done.Go(func() { a.Run(ctx, k, func(error) {}) })
+		for i := range 5000 {
+			settle(t, a, try(fmt.Sprint("junk", i), fmt.Sprintf("10.1.%d.%d", i/250, i%250), "x"), policy.FailedUnknown)
+			if i == 4000 && a.Waiting() > 1000 {
+				t.Errorf("%d changes wait", a.Waiting())
+			}
+		}
+		settle(t, a, try("alice", "192.0.2.1", "right"), policy.Succeeded)
+		for i := range 3 {
+			settle(t, a, try("alice", "192.0.2.1", fmt.Sprint(i)), policy.Failed)
+		}
+		time.Sleep(10 * time.Second)
+		all, err := k.Load(ctx)
+		if err != nil || len(all) < 2 || len(all) > 1100 {
+			t.Errorf("%d are kept, %v", len(all), err)
+		}
+		time.Sleep(31 * 24 * time.Hour)
+		if all, _ = k.Load(ctx); len(all) != 0 || a.Size() != 0 {
+			t.Errorf("%d are kept: %+v; %d in memory", len(all), all[:min(len(all), 3)], a.Size())
+		}
+		cancel()
+		done.Wait()
+	})
+}
