@@ -243,64 +243,14 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 	if a.approvers == nil {
 		return nil
 	}
-	a.publishChanges(ctx)
+	a.background(ctx, a.publishChanges)
 	if need&withListeners != 0 {
-		a.warnOfEnds(ctx)
+		a.background(ctx, a.warnOfEnds)
 	}
 	if err := a.approvers.Connect(ctx, a.bus); err != nil {
 		return err
 	}
 	return a.bus.Decisions(ctx, a.approvers.Decided)
-}
-
-// openAttempts takes the counters of wrong logins over from the last run, and keeps them for the next.
-func (a *app) openAttempts(ctx context.Context) (*policy.Attempts, error) {
-	keeper := &attemptsKeeper{store: a.store, outbox: a.outbox, revisions: map[string]state.Revision{}}
-	attempts := policy.NewAttempts(a.config().Attempts, time.Now)
-	if err := attempts.Restore(ctx, keeper); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		attempts.Run(ctx, keeper, func(err error) { a.log.Error("wrong logins are counted in memory only", "err", err) })
-	}()
-	a.closers = append(a.closers, func() { cancel(); <-done })
-	return attempts, nil
-}
-
-// warnOfEnds tells of accounts and passwords that expire soon, each once.
-func (a *app) warnOfEnds(ctx context.Context) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(time.Hour)
-		defer tick.Stop()
-		for {
-			if _, err := a.accounts.Warn(ctx); err != nil && ctx.Err() == nil {
-				a.log.Error("nobody is warned that accounts expire", "err", err)
-			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	a.closers = append(a.closers, func() { cancel(); <-done })
-}
-
-// publishChanges stores the events of changes, also of those that were made while no server ran.
-func (a *app) publishChanges(ctx context.Context) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		a.outbox.Run(ctx, a.bus.Publish, a.log)
-	}()
-	a.closers = append(a.closers, func() { cancel(); <-done })
 }
 
 // tell stores an event that nobody waits for.

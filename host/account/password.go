@@ -1,0 +1,125 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+	"github.com/sallyport-ftps/sallyport/host/state"
+)
+
+// SetPassword changes the password for the user, if the policy allows it. Must says that the user has to change it.
+func (a *Accounts) SetPassword(ctx context.Context, name string, password secret.Text, must bool) (Account, error) {
+	r, _, err := a.get(ctx, name)
+	if err != nil {
+		return Account{}, err
+	}
+	if must {
+		if err := a.canChange(r.Account); err != nil {
+			return Account{}, err
+		}
+	}
+	return a.replacePassword(ctx, r, password, false, must)
+}
+
+// Errors of ChangeOwn.
+var (
+	ErrOldPassword = errors.New("the old password is wrong")
+	ErrNotAllowed  = errors.New("the group does not let its members change their passwords, or the account may not log in any more")
+)
+
+// ChangeOwn changes the password by the user. The error is ErrOldPassword, ErrNotAllowed, *policy.Refusal, or says
+// why it could not be changed.
+func (a *Accounts) ChangeOwn(ctx context.Context, name string, source netip.Addr, old, password secret.Text) error {
+	r, _, err := a.get(ctx, name)
+	if err != nil {
+		return err
+	}
+	if !a.rules.Load().mayChange(r.Account) || r.Refusal(a.now(), source) != "" { // a session may outlive its account
+		return ErrNotAllowed
+	}
+	right, err := a.hasher.Match(ctx, source, r.Hash, old)
+	if err != nil {
+		return err
+	}
+	if !right {
+		return ErrOldPassword
+	}
+	_, err = a.replacePassword(ctx, r, password, true, false)
+	return err
+}
+
+// replacePassword takes a new password if the policy allows it. If the password was changed meanwhile by somebody else,
+// that is a conflict: the history was not looked at for that one.
+func (a *Accounts) replacePassword(ctx context.Context, r record, password secret.Text, self, must bool) (Account, error) {
+	rules := a.rules.Load().of(r.Account)
+	hash, err := a.newHash(ctx, r.Account, password)
+	if err == nil {
+		err = a.reused(ctx, r, rules.History, password)
+	}
+	var refusal *policy.Refusal
+	if errors.As(err, &refusal) {
+		e := &events.PasswordChanged{Change: events.PasswordRefusedType, Account: r.Name, Self: self}
+		for _, rule := range refusal.Rules {
+			e.Rules = append(e.Rules, string(rule))
+		}
+		return Account{}, errors.Join(err, a.outbox.Store(ctx, e))
+	}
+	if err != nil {
+		return Account{}, err
+	}
+	var conflict error
+	changed, err := a.change(ctx, r.Name, &events.PasswordChanged{Change: events.PasswordChangedType, Account: r.Name, Self: self}, func(now *record) bool {
+		if now.Hash != r.Hash {
+			conflict = fmt.Errorf("account %s: %w", r.Name, state.ErrConflict)
+			return false
+		}
+		now.History = append([]string{now.Hash}, now.History...)
+		now.History = now.History[:min(len(now.History), max(0, rules.History-1))]
+		now.Hash, now.PasswordChanged, now.MustChange = hash, a.now().UTC(), must
+		return true
+	})
+	return changed, errors.Join(conflict, err)
+}
+
+// reused compares with the last passwords, one after the other: each takes its turn among the logins.
+func (a *Accounts) reused(ctx context.Context, r record, history int, password secret.Text) error {
+	last := append([]string{r.Hash}, r.History...)
+	for _, hash := range last[:min(len(last), history)] {
+		same, err := a.hasher.Match(ctx, netip.Addr{}, hash, password)
+		if errors.Is(err, ErrDamaged) {
+			continue // nobody can log in with it any more
+		}
+		if err != nil {
+			return err
+		}
+		if same {
+			return policy.Reused(history)
+		}
+	}
+	return nil
+}
+
+// refresh renews what only a right password can renew: the hash, if the configuration says another one, and once a day
+// when the account was last used. If it can't be stored, the next login does it.
+func (a *Accounts) refresh(ctx context.Context, r record, revision state.Revision, password secret.Text) {
+	before := r
+	now := a.now().UTC()
+	if now.Sub(r.LastLogin) >= 24*time.Hour {
+		r.LastLogin = now.Truncate(time.Second)
+	}
+	if hashing := a.rules.Load().of(r.Account).Hashing; !isCurrent(r.Hash, hashing) {
+		if hash, err := a.hasher.Hash(ctx, hashing, password); err == nil {
+			r.Hash = hash
+		}
+	}
+	if !reflect.DeepEqual(before, r) {
+		_ = a.put(ctx, r, revision)
+	}
+}
