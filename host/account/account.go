@@ -83,7 +83,7 @@ type Accounts struct {
 	hasher *Hasher
 	key    Key
 	rules  atomic.Pointer[Rules]
-	dummy  string // hash that unknown names are checked against, so that they take as long
+	dummy  atomic.Pointer[dummy]
 	now    func() time.Time
 }
 
@@ -111,13 +111,30 @@ func (r Rules) mayChange(a Account) bool {
 
 // New makes the manager.
 func New(ctx context.Context, store state.Store, out *outbox.Outbox, hasher *Hasher, key Key, rules Rules) (*Accounts, error) {
-	dummy, err := hasher.Hash(ctx, rules.Passwords.Hashing, secret.New("the password of nobody"))
-	if err != nil {
-		return nil, err
-	}
-	a := &Accounts{store: store, outbox: out, hasher: hasher, key: key, dummy: dummy, now: time.Now}
+	a := &Accounts{store: store, outbox: out, hasher: hasher, key: key, now: time.Now}
 	a.SetRules(rules)
-	return a, nil
+	_, err := a.dummyHash(ctx)
+	return a, err
+}
+
+// dummy is a hash that unknown names are checked against, so that they take as long.
+type dummy struct {
+	hashing policy.Hashing
+	hash    string
+}
+
+// dummyHash is one of the configured scheme. The first after a change costs a hash.
+func (a *Accounts) dummyHash(ctx context.Context) (string, error) {
+	hashing := a.rules.Load().Passwords.Hashing
+	if d := a.dummy.Load(); d != nil && d.hashing == hashing {
+		return d.hash, nil
+	}
+	hash, err := a.hasher.Hash(ctx, hashing, secret.New("the password of nobody"))
+	if err != nil {
+		return "", err
+	}
+	a.dummy.Store(&dummy{hashing, hash})
+	return hash, nil
 }
 
 // SetRules changes the rules from now on.
@@ -224,7 +241,9 @@ func (a *Accounts) Verify(ctx context.Context, name string, source netip.Addr, p
 		return Check{}, err
 	}
 	if !enrolled {
-		r.Hash = a.dummy
+		if r.Hash, err = a.dummyHash(ctx); err != nil {
+			return Check{}, err
+		}
 	}
 	right, err := a.hasher.Match(ctx, source, r.Hash, password)
 	switch {

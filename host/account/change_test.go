@@ -391,3 +391,27 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("events %s", got)
 	}
 }
+
+// An unknown name is checked against a hash of the scheme that accounts have now.
+func TestUnknownNamesCostTheSame(t *testing.T) {
+	accounts, store := newAccounts(t)
+	ctx := t.Context()
+	hasher := account.NewHasher(1)
+	for _, hashing := range []policy.Hashing{{Scheme: policy.Argon2id}, {Scheme: policy.BcryptSHA256, Cost: 10}} {
+		accounts.SetRules(account.Rules{Passwords: policy.Passwords{Hashing: hashing}, Groups: []string{"default"}})
+		want, err := hasher.Hash(ctx, hashing, good)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := accounts.DummyHash(ctx)
+		if err != nil || got[:12] != want[:12] {
+			t.Errorf("%s: got %.20s, %v; want %.20s", hashing.Scheme, got, err, want)
+		}
+		if check, err := accounts.Verify(ctx, "nobody", source, good); err != nil || check.Enrolled || check.Reason != events.UnknownUser {
+			t.Errorf("got %+v, %v", check, err)
+		}
+	}
+	if all := told(t, store); len(all) != 0 {
+		t.Errorf("events %q", all)
+	}
+}

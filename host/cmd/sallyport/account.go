@@ -244,7 +244,10 @@ func sinceText(t time.Time) string {
 	return "since " + t.Format(time.RFC3339)
 }
 
-type accountList struct{ output }
+type accountList struct {
+	Match string `help:"Only those whose name, e-mail address or group has this text in it." placeholder:"TEXT"`
+	output
+}
 
 // Run implements the command.
 func (cmd accountList) Run(ctx context.Context, c *cli, s streams) error {
@@ -257,6 +260,10 @@ func (cmd accountList) Run(ctx context.Context, c *cli, s streams) error {
 	if err != nil {
 		return err
 	}
+	accounts = slices.DeleteFunc(accounts, func(a account.Account) bool {
+		text := strings.ToLower(strings.Join(append([]string{a.Name, a.Email}, a.Groups...), "\n"))
+		return !strings.Contains(text, strings.ToLower(cmd.Match))
+	})
 	return cmd.print(s.out, accounts, func(w io.Writer) {
 		fmt.Fprintln(w, "NAME\tENABLED\tGROUPS\tEMAIL\tHOME")
 		for _, a := range accounts {
