@@ -124,7 +124,8 @@ type Reservation struct {
 	print    [sha256.Size]byte
 	account  string
 	budget   string // of the account: its own, or that from a familiar source
-	source   string
+	from     string // where it comes from
+	source   string // the same, if that is counted
 	holders  int
 	outcome  Outcome
 }
@@ -134,7 +135,8 @@ type Reservation struct {
 // under way it waits for them. Equal attempts (name, password, source) share one place.
 // It returns *Refused, or the context's error.
 func (a *Attempts) Reserve(ctx context.Context, try Try) (*Reservation, error) {
-	account, source, print := try.Account, SourceKey(try.Source), a.fingerprint(try)
+	account, from, print := try.Account, SourceKey(try.Source), a.fingerprint(try)
+	source := from
 	if rule := a.currentLimits().rule(try.Source); rule != nil {
 		if !rule.Allow {
 			return nil, &Refused{Reason: events.SourceNotAllowed}
@@ -142,7 +144,7 @@ func (a *Attempts) Reserve(ctx context.Context, try Try) (*Reservation, error) {
 		source = "" // never counted
 	}
 	for {
-		r, wait, err := a.reserve(account, source, print)
+		r, wait, err := a.reserve(account, from, source, print)
 		if r != nil || err != nil {
 			return r, err
 		}
@@ -154,11 +156,11 @@ func (a *Attempts) Reserve(ctx context.Context, try Try) (*Reservation, error) {
 	}
 }
 
-func (a *Attempts) reserve(account, source string, print [sha256.Size]byte) (*Reservation, <-chan struct{}, error) {
+func (a *Attempts) reserve(account, from, source string, print [sha256.Size]byte) (*Reservation, <-chan struct{}, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	budget := a.budget(account, source, now)
+	budget := a.budget(account, from, now)
 	ac, sc := a.counter(KindAccount, budget), a.counter(KindSource, source)
 	if now.Before(sc.until) {
 		return nil, nil, &Refused{events.SourceBanned, sc.until, ac.known}
@@ -175,7 +177,7 @@ func (a *Attempts) reserve(account, source string, print [sha256.Size]byte) (*Re
 	}
 	ac.reserved++
 	sc.reserved++
-	r := &Reservation{attempts: a, print: print, account: account, budget: budget, source: source, holders: 1}
+	r := &Reservation{attempts: a, print: print, account: account, budget: budget, from: from, source: source, holders: 1}
 	a.shared[print] = r
 	return r, nil, nil
 }
@@ -203,7 +205,7 @@ func (r *Reservation) Settle(outcome Outcome) {
 			a.touch(KindAccount, r.budget, Unchanged)
 		}
 		ac.failures, ac.locks = nil, 0
-		a.remember(r.account, r.source, now)
+		a.remember(r.account, r.from, now)
 		sc.failures = slices.DeleteFunc(sc.failures, func(f failure) bool { return f.account == r.account })
 	case Failed, FailedUnknown:
 		ac.known = ac.known || r.outcome == Failed

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -86,8 +87,8 @@ const (
 // Keeper keeps counters.
 type Keeper interface {
 	Load(ctx context.Context) ([]Counted, error)
-	// Keep stores them. One with nothing in it is forgotten.
-	Keep(ctx context.Context, all []Counted) error
+	// Keep stores one. With nothing in it, it is forgotten.
+	Keep(ctx context.Context, one Counted) error
 }
 
 // keepEvery is how much of the counting a crash may lose.
@@ -151,16 +152,22 @@ func (a *Attempts) keep(ctx context.Context, keeper Keeper) (int, error) {
 	if len(all) == 0 {
 		return 0, nil
 	}
-	err := keeper.Keep(ctx, all)
-	if err != nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for _, k := range all {
-			at := place{k.Kind, k.Key}
-			a.changes[at] = max(a.changes[at], k.Change)
+	var failed error
+	for _, k := range all {
+		if err := keeper.Keep(ctx, k); err != nil {
+			failed = errors.Join(failed, err)
+			a.again(k)
 		}
 	}
-	return len(all), err
+	return len(all), failed
+}
+
+// again is for one that could not be kept: the others are, with their events.
+func (a *Attempts) again(k Counted) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := place{k.Kind, k.Key}
+	a.changes[at] = max(a.changes[at], k.Change)
 }
 
 // place names a counter.

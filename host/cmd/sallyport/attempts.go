@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -47,15 +46,7 @@ func (k *attemptsKeeper) Load(ctx context.Context) (all []policy.Counted, err er
 }
 
 // Keep implements policy.Keeper.
-func (k *attemptsKeeper) Keep(ctx context.Context, all []policy.Counted) error {
-	var failed error
-	for _, one := range all {
-		failed = errors.Join(failed, k.keep(ctx, one))
-	}
-	return failed
-}
-
-func (k *attemptsKeeper) keep(ctx context.Context, one policy.Counted) error {
+func (k *attemptsKeeper) Keep(ctx context.Context, one policy.Counted) error {
 	var also []state.Addition
 	if e := lockEvent(one); e != nil {
 		entry, err := k.outbox.Entry(e)
