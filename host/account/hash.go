@@ -72,7 +72,7 @@ func NewHasher(workers int) *Hasher {
 
 // Hash returns the encoded hash of a new password. It waits its turn like any check.
 func (h *Hasher) Hash(ctx context.Context, how policy.Hashing, password secret.Text) (string, error) {
-	hasher, _, err := scheme(how)
+	hasher, err := scheme(how)
 	if err != nil {
 		return "", err
 	}
