@@ -368,6 +368,19 @@ func secSignFaults(t *testing.T, r *sandbox.Runtime, p *sandbox.Plugin) {
 		}
 	})
 	for name, change := range idserver.Transient() {
+		for api, calls := range map[string][2]string{"legacy": {asks, polls}, "rest": {"GET /rest/v2/AuthSession", "GET /rest/v2/AuthSession/{id}"}} {
+			for _, call := range calls {
+				t.Run("transient "+name+" "+call, func(t *testing.T) {
+					f := newPhone(t, r, p)
+					f.settings["api"], f.settings["account"] = api, "ftp"
+					f.server.SetRule("alice-at-example", approved)
+					f.server.Inject(slices.Repeat([]idserver.Fault{{Only: call, Change: change}}, 20)...) // net/http asks again by itself when a GET is cut
+					if got, err := f.run(); got.Verdict == sdk.Accept || err == nil || slices.Contains(f.states, "approved") {
+						t.Errorf("got %v, %v, states %q", got.Verdict, err, f.states)
+					}
+				})
+			}
+		}
 		t.Run("transient "+name, func(t *testing.T) {
 			f := newPhone(t, r, p)
 			f.server.SetRule("alice-at-example", approved)
