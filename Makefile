@@ -43,6 +43,7 @@ test: deps plugins ## install what the tests need (by apt, as root) and run them
 deps:
 	@missing=; for tool in $(TEST_TOOLS); do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	[ -d $(RUST_WASM) ] || missing="$$missing rustc libstd-rust-dev-wasm32"; \
+	python3 -c 'import aiosmtpd' 2>/dev/null || /usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null || missing="$$missing python3-aiosmtpd"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "the tests need:$$missing; install them first" >&2; exit 1; fi; \
 	packages=$$(echo "$$missing" | sed 's/wat2wasm/wabt/; s/wasm-ld/lld/'); \

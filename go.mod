@@ -30,6 +30,8 @@ require (
 	layeh.com/radius v0.0.0-20231213012653-1006025d24f8
 )
 
+require github.com/wneessen/go-mail v0.7.2
+
 require (
 	filippo.io/hpke v0.4.0 // indirect
 	github.com/Azure/go-ntlmssp v0.1.1 // indirect

@@ -61,6 +61,9 @@ const (
 	ServerReloadedType     Type = Root + ".server.reloaded"
 	ServerDegradedType     Type = Root + ".server.degraded"
 	ServerRestoredType     Type = Root + ".server.restored"
+	KeyRotatedType         Type = Root + ".server.key_rotated"
+	MailSentType           Type = Root + ".mail.sent"
+	MailFailedType         Type = Root + ".mail.failed"
 )
 
 // Reason says why, from a closed list, so that a program can branch on it.
@@ -315,6 +318,25 @@ type ServerRestored struct {
 	Source string `json:"source,omitempty"`
 }
 
+// KeyRotated says that one-time codes are sealed with another key now.
+type KeyRotated struct {
+	Accounts int `json:"accounts"` // that have codes
+}
+
+// Mail says that credentials were sent to a user, or that they could not be; its type says which.
+type Mail struct {
+	State   Type   `json:"-"`
+	Account string `json:"account"`
+	// Contents are "invitation", "password" or "codes".
+	Contents []string `json:"contents"`
+}
+
+// EventType implements [Payload].
+func (*KeyRotated) EventType() Type { return KeyRotatedType }
+
+// EventType implements [Payload].
+func (m *Mail) EventType() Type { return m.State }
+
 // EventType implements [Payload].
 func (*ServerReloaded) EventType() Type { return ServerReloadedType }
 
@@ -381,6 +403,10 @@ func newPayload(t Type) Payload {
 		return &ServerReloaded{}
 	case ServerDegradedType:
 		return &ServerDegraded{}
+	case KeyRotatedType:
+		return &KeyRotated{}
+	case MailSentType, MailFailedType:
+		return &Mail{State: t}
 	case ServerRestoredType:
 		return &ServerRestored{}
 	}

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"iter"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +58,10 @@ type Account struct {
 	LastLogin time.Time `json:"last_login,omitzero"`
 	// MustChange says that the user has to change the password first.
 	MustChange bool `json:"must_change,omitempty"`
+	// PasswordUntil is when a password that has to be changed is not good for that any more; zero: never.
+	PasswordUntil time.Time `json:"password_until,omitzero"`
+	// SecondFactors are methods that are asked in place of those that the first one names; "none" alone: none.
+	SecondFactors []string `json:"second_factors,omitempty"`
 	// Revision names this state of the account, see [Change].
 	Revision state.Revision `json:"revision,omitempty"`
 	// PasswordChanged is when the password was last set.
@@ -81,10 +87,14 @@ type Accounts struct {
 	store  state.Store
 	outbox *outbox.Outbox
 	hasher *Hasher
-	key    Key
+	key    *Key
 	rules  atomic.Pointer[Rules]
 	dummy  atomic.Pointer[dummy]
+	kinds  atomic.Pointer[[]kind]
 	now    func() time.Time
+
+	rotating  sync.Mutex   // held by whoever exchanges the key
+	enrolling sync.RWMutex // held, for reading, from sealing with the key until that is stored
 }
 
 // Rules are what a new account or password must fit.
@@ -93,6 +103,7 @@ type Rules struct {
 	ByGroup   map[string]policy.Passwords // of groups that have rules of their own
 	Groups    []string                    // that an account may be in
 	OwnChange []string                    // groups whose members may change their passwords
+	Methods   []string                    // that may be second factors
 }
 
 // of are the rules for an account: those of its first group that has some.
@@ -110,31 +121,11 @@ func (r Rules) mayChange(a Account) bool {
 }
 
 // New makes the manager.
-func New(ctx context.Context, store state.Store, out *outbox.Outbox, hasher *Hasher, key Key, rules Rules) (*Accounts, error) {
+func New(ctx context.Context, store state.Store, out *outbox.Outbox, hasher *Hasher, key *Key, rules Rules) (*Accounts, error) {
 	a := &Accounts{store: store, outbox: out, hasher: hasher, key: key, now: time.Now}
 	a.SetRules(rules)
 	_, err := a.dummyHash(ctx)
 	return a, err
-}
-
-// dummy is a hash that unknown names are checked against, so that they take as long.
-type dummy struct {
-	hashing policy.Hashing
-	hash    string
-}
-
-// dummyHash is one of the configured scheme. The first after a change costs a hash.
-func (a *Accounts) dummyHash(ctx context.Context) (string, error) {
-	hashing := a.rules.Load().Passwords.Hashing
-	if d := a.dummy.Load(); d != nil && d.hashing == hashing {
-		return d.hash, nil
-	}
-	hash, err := a.hasher.Hash(ctx, hashing, secret.New("the password of nobody"))
-	if err != nil {
-		return "", err
-	}
-	a.dummy.Store(&dummy{hashing, hash})
-	return hash, nil
 }
 
 // SetRules changes the rules from now on.
@@ -182,13 +173,13 @@ func (a *Accounts) SetEnabled(ctx context.Context, name string, enabled bool) (A
 	})
 }
 
-// Remove deletes the account. Its files stay.
-func (a *Accounts) Remove(ctx context.Context, name string) (Account, error) {
+// Remove deletes the account. What went with it, such as "files", is for the event.
+func (a *Accounts) Remove(ctx context.Context, name string, with ...string) (Account, error) {
 	r, revision, err := a.get(ctx, name)
 	if err != nil {
 		return Account{}, err
 	}
-	entry, err := a.outbox.Entry(changed(events.AccountDeletedType, r.Name))
+	entry, err := a.outbox.Entry(changed(events.AccountDeletedType, r.Name, with...))
 	if err != nil {
 		return Account{}, err
 	}
@@ -222,6 +213,29 @@ func (a *Accounts) List(ctx context.Context, after string, limit int) ([]Account
 	return accounts, nil
 }
 
+// all lists the stored accounts, page by page.
+func (a *Accounts) all(ctx context.Context) iter.Seq2[state.Record, error] {
+	return func(yield func(state.Record, error) bool) {
+		for after := ""; ; {
+			records, err := a.store.List(ctx, bucket, after, listPage)
+			if err != nil {
+				yield(state.Record{}, fmt.Errorf("list accounts: %w", err))
+				return
+			}
+			if len(records) == 0 {
+				return
+			}
+			for _, r := range records {
+				if after = r.Key; !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+const listPage = 500
+
 // Check is the answer to "is this the account's password?".
 type Check struct {
 	Enrolled bool // there is such an account
@@ -241,11 +255,11 @@ func (a *Accounts) Verify(ctx context.Context, name string, source netip.Addr, p
 		return Check{}, err
 	}
 	if !enrolled {
-		if r.Hash, err = a.dummyHash(ctx); err != nil {
+		if r.Hash, err = a.hashOfNobody(ctx, name); err != nil {
 			return Check{}, err
 		}
 	}
-	right, err := a.hasher.Match(ctx, source, r.Hash, password)
+	right, err := a.hasher.Match(ctx, source, owner(r, name), r.Hash, password)
 	switch {
 	case err != nil:
 		return Check{}, fmt.Errorf("account %s: %w", name, err)
@@ -257,12 +271,20 @@ func (a *Accounts) Verify(ctx context.Context, name string, source netip.Addr, p
 	if reason := r.Refusal(a.now(), source); reason != "" {
 		return Check{Enrolled: true, Reason: reason}, nil
 	}
+	if r.tooLate(a.now()) {
+		return Check{Enrolled: true, Reason: events.PasswordExpired}, nil
+	}
 	if reason := a.stale(r.Account); reason != "" {
 		may := a.rules.Load().mayChange(r.Account)
 		return Check{Enrolled: true, Right: may, MustChange: may, Account: r.Account, Reason: reason}, nil
 	}
 	a.refresh(ctx, r, revision, password)
 	return Check{Enrolled: true, Right: true, Account: r.Account}, nil
+}
+
+// tooLate reports whether a password that had to be changed was not, for too long.
+func (a Account) tooLate(now time.Time) bool {
+	return a.MustChange && !a.PasswordUntil.IsZero() && !now.Before(a.PasswordUntil)
 }
 
 // stale is why a right password must be changed first; empty: it need not.

@@ -31,7 +31,7 @@ func newAccounts(t *testing.T) (*account.Accounts, state.Store) {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	hasher := account.NewHasher(2)
-	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, account.Key{}, account.Rules{Passwords: policy.Passwords{MinimumLength: 11, MinimumStrength: 3}, Groups: []string{"default", "uk"}})
+	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, testKey(t), account.Rules{Passwords: policy.Passwords{MinimumLength: 11, MinimumStrength: 3}, Groups: []string{"default", "uk"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := secret.New("seven marble lantern forks")
-	if _, err := accounts.SetPassword(ctx, "alice", other, false); err != nil {
+	if _, err := accounts.SetPassword(ctx, "alice", other, account.Terms{}); err != nil {
 		t.Fatal(err)
 	}
 	check("alice", good, account.Check{Enrolled: true, Reason: events.WrongPassword})
@@ -163,7 +163,7 @@ func TestConcurrentChangesLoseNothing(t *testing.T) {
 	other := secret.New("seven marble lantern forks")
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if _, err := accounts.SetPassword(t.Context(), "alice", other, false); err != nil {
+		if _, err := accounts.SetPassword(t.Context(), "alice", other, account.Terms{}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -30,6 +30,8 @@ type Change struct {
 	Expires    *time.Time `json:"expires,omitempty"`     // zero: never
 	UnusedDays *int       `json:"unused_days,omitempty"` // see Account; 0: never
 	MustChange *bool      `json:"must_change,omitempty"`
+	// SecondFactors are methods; none: those that the first factor names. See Account.
+	SecondFactors *[]string `json:"second_factors,omitempty"`
 	// Revision is that of the account that the change was made for; another one is a conflict. 0: whatever it is.
 	Revision state.Revision `json:"revision,omitempty"`
 }
@@ -44,6 +46,10 @@ func (c Change) Apply(a *Account) {
 	set(&a.Expires, c.Expires)
 	set(&a.UnusedDays, c.UnusedDays)
 	set(&a.MustChange, c.MustChange)
+	set(&a.SecondFactors, c.SecondFactors)
+	if c.MustChange != nil {
+		a.PasswordUntil = time.Time{}
+	}
 	a.Attributes = maps.Clone(a.Attributes)
 	for name, value := range c.Attributes {
 		if a.Attributes == nil {
@@ -68,6 +74,7 @@ func differing(before, after Account) (fields []string) {
 		"permissions": slices.Equal(before.Permissions, after.Permissions), "attributes": maps.Equal(before.Attributes, after.Attributes),
 		"sources": slices.Equal(before.Sources, after.Sources), "expires": before.Expires.Equal(after.Expires),
 		"unused_days": before.UnusedDays == after.UnusedDays, "must_change": before.MustChange == after.MustChange,
+		"second_factors": slices.Equal(before.SecondFactors, after.SecondFactors),
 	} {
 		if !same {
 			fields = append(fields, name)
@@ -166,7 +173,23 @@ func (a *Accounts) validate(account *Account) error {
 			return fmt.Errorf("%w: at most %d attributes, of at most %d bytes each", ErrInvalid, maxAttributes, maxText)
 		}
 	}
+	if err := a.validateFactors(account.SecondFactors); err != nil {
+		return err
+	}
 	return validateSources(account.Sources)
+}
+
+func (a *Accounts) validateFactors(ids []string) error {
+	methods := a.rules.Load().Methods
+	for _, id := range ids {
+		if id == policy.NoFactor && len(ids) == 1 {
+			continue
+		}
+		if !slices.Contains(methods, id) {
+			return fmt.Errorf("%w: second factor %q is not a method in the configuration; there are %q, or %q alone", ErrInvalid, id, methods, policy.NoFactor)
+		}
+	}
+	return nil
 }
 
 // canChange refuses what would keep the user out: having to change a password that only an administrator can change.

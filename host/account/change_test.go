@@ -61,8 +61,8 @@ func TestEveryChangeHasItsEvent(t *testing.T) {
 	must(accounts.Change(ctx, "alice", account.Change{Email: new("a@example.org")})) // nothing
 	must(accounts.SetEnabled(ctx, "alice", false))
 	must(accounts.SetEnabled(ctx, "alice", true))
-	must(accounts.SetPassword(ctx, "alice", password(1), true))
-	if _, err := accounts.SetPassword(ctx, "alice", secret.New("alice1"), false); err == nil {
+	must(accounts.SetPassword(ctx, "alice", password(1), account.Terms{MustChange: true}))
+	if _, err := accounts.SetPassword(ctx, "alice", secret.New("alice1"), account.Terms{}); err == nil {
 		t.Error("a bad password is taken")
 	}
 	must(accounts.Unlocked(ctx, "alice"))
@@ -195,7 +195,7 @@ func TestHistory(t *testing.T) {
 		next int
 		ok   bool
 	}{{0, false}, {1, true}, {0, false}, {2, true}, {0, false}, {1, false}, {3, true}, {0, true}, {2, false}} {
-		_, err := accounts.SetPassword(ctx, "alice", password(c.next), false)
+		_, err := accounts.SetPassword(ctx, "alice", password(c.next), account.Terms{})
 		var refusal *policy.Refusal
 		if (err == nil) != c.ok || err != nil && !errors.As(err, &refusal) {
 			t.Errorf("step %d, password %d: %v", i, c.next, err)
@@ -203,7 +203,7 @@ func TestHistory(t *testing.T) {
 	}
 	rules.Passwords.History = 0
 	accounts.SetRules(rules)
-	if _, err := accounts.SetPassword(ctx, "alice", password(0), false); err != nil {
+	if _, err := accounts.SetPassword(ctx, "alice", password(0), account.Terms{}); err != nil {
 		t.Errorf("without a history: %v", err)
 	}
 }
@@ -273,7 +273,7 @@ func TestConcurrentPasswords(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 4 {
 		all.Go(func() {
-			_, err := accounts.SetPassword(ctx, "alice", password(i), false)
+			_, err := accounts.SetPassword(ctx, "alice", password(i), account.Terms{})
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -347,7 +347,7 @@ func TestSchemes(t *testing.T) {
 	}
 	long := strings.Repeat("x", 80)
 	use(policy.Hashing{Scheme: policy.BcryptSHA256, Cost: 10})
-	if _, err := accounts.SetPassword(ctx, "alice", secret.New(long+"a"), false); err != nil {
+	if _, err := accounts.SetPassword(ctx, "alice", secret.New(long+"a"), account.Terms{}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := accounts.Verify(ctx, "alice", source, secret.New(long+"b")); err != nil || got.Right {

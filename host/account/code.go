@@ -2,19 +2,14 @@ package account
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/big"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -41,62 +36,27 @@ const (
 type enrolment struct {
 	Seed     []byte    `json:"seed"`
 	Last     int64     `json:"last"`     // step of the last code that was used: each is used once
-	Recovery [][]byte  `json:"recovery"` // keyed hashes of the codes on paper that are left
-	Spent    []byte    `json:"spent,omitempty"`
+	Recovery [][]byte  `json:"recovery"` // sealed digests of the codes on paper that are left
+	Spent    []byte    `json:"spent,omitempty"` // of the last one that was used
 	Since    time.Time `json:"since"`
 }
 
-// Key seals seeds. The zero value seals nothing: no account can be enrolled.
-type Key struct {
-	aead cipher.AEAD
-	mac  []byte
-}
+// What is sealed, for open.
+const (
+	seedPurpose     = "seed"
+	recoveryPurpose = "recovery"
+)
 
-// LoadKey reads the key file, and makes it (mode 0600) if it is not there.
-func LoadKey(file string) (Key, error) {
-	raw, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		raw = make([]byte, 32)
-		_, _ = rand.Read(raw)
-		err = writeNew(file, raw)
+// sealed lists all that is, by purpose.
+func (e *enrolment) sealed() map[string][]*[]byte {
+	all := map[string][]*[]byte{seedPurpose: {&e.Seed}}
+	for i := range e.Recovery {
+		all[recoveryPurpose] = append(all[recoveryPurpose], &e.Recovery[i])
 	}
-	if err != nil {
-		return Key{}, fmt.Errorf("key of the one-time codes: %w", err)
+	if e.Spent != nil {
+		all[recoveryPurpose] = append(all[recoveryPurpose], &e.Spent)
 	}
-	if len(raw) != 32 {
-		return Key{}, fmt.Errorf("key of the one-time codes: %s has %d bytes, not 32", file, len(raw))
-	}
-	seal, err := hkdf.Key(sha256.New, raw, nil, "sallyport seal seeds", 32)
-	if err != nil {
-		return Key{}, err
-	}
-	mac, err := hkdf.Key(sha256.New, raw, nil, "sallyport hash recovery codes", 32)
-	if err != nil {
-		return Key{}, err
-	}
-	block, err := aes.NewCipher(seal)
-	if err != nil {
-		return Key{}, err
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return Key{aead, mac}, err
-}
-
-// writeNew writes a file that is not there, to the disk.
-func writeNew(name string, content []byte) error {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	return errors.Join(err, file.Sync(), file.Close())
-}
-
-// hash is of a code on paper: it has too few digits for a hash without a key.
-func (k Key) hash(name, code string) []byte {
-	mac := hmac.New(sha256.New, k.mac)
-	_, _ = mac.Write([]byte(name + "\x00" + code))
-	return mac.Sum(nil)
+	return all
 }
 
 // Enrolment is what a user gets, once.
@@ -107,21 +67,21 @@ type Enrolment struct {
 
 // EnrolCodes gives an account one-time codes, or new ones. The issuer is the name that the app shows.
 func (a *Accounts) EnrolCodes(ctx context.Context, name, issuer string) (Account, Enrolment, error) {
-	if a.key.aead == nil {
-		return Account{}, Enrolment{}, errors.New("one-time codes: there is no key to seal the seed with")
-	}
+	a.enrolling.RLock()
+	defer a.enrolling.RUnlock()
 	found, _, err := a.get(ctx, name)
 	if err != nil {
 		return Account{}, Enrolment{}, err
 	}
 	seed := make([]byte, seedSize)
 	_, _ = rand.Read(seed)
-	e := enrolment{Seed: a.key.aead.Seal(nil, nil, seed, []byte(found.Name)), Since: a.now().UTC()}
+	e := enrolment{Seed: a.key.seal(seedPurpose, found.Name, seed), Since: a.now().UTC()}
 	given := Enrolment{URL: keyURL(issuer, found.Name, seed)}
 	for range recoveryCodes {
 		code := randomDigits(recoveryDigits)
 		given.Recovery = append(given.Recovery, code)
-		e.Recovery = append(e.Recovery, a.key.hash(found.Name, code))
+		digest := sha256.Sum256([]byte(code)) // it has too few digits to be stored like this: it is sealed
+		e.Recovery = append(e.Recovery, a.key.seal(recoveryPurpose, found.Name, digest[:]))
 	}
 	after, err := a.change(ctx, found.Name, changed(events.AccountChangedType, found.Name, "codes"), func(r *record) bool {
 		r.Codes, r.CodesSince = &e, e.Since
@@ -176,7 +136,7 @@ func (a *Accounts) SplitCode(ctx context.Context, name string, typed secret.Text
 		if err != nil {
 			return typed, "", false, err
 		}
-		if step > 0 || a.recoveryOf(r, code) >= 0 || hmac.Equal(r.Codes.Spent, a.key.hash(r.Name, code)) {
+		if step > 0 || a.recoveryOf(r, code) >= 0 || a.isRecovery(r, r.Codes.Spent, code) {
 			return secret.New(text[:at]), code, true, nil
 		}
 	}
@@ -232,11 +192,8 @@ func (a *Accounts) stepOf(r record, code string) (int64, error) {
 	if len(code) != codeDigits {
 		return 0, nil
 	}
-	if a.key.aead == nil {
-		return 0, fmt.Errorf("%s: %w: there is no key for its one-time codes", r.Name, ErrDamaged)
-	}
-	seed, err := a.key.aead.Open(nil, nil, r.Codes.Seed, []byte(r.Name))
-	if err != nil {
+	seed, ok := a.key.open(seedPurpose, r.Name, r.Codes.Seed)
+	if !ok {
 		return 0, fmt.Errorf("%s: %w: its one-time codes are sealed with another key", r.Name, ErrDamaged)
 	}
 	encoded := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(seed)
@@ -262,9 +219,14 @@ func (a *Accounts) stepOf(r record, code string) (int64, error) {
 
 // recoveryOf finds a code on paper; -1: it is none.
 func (a *Accounts) recoveryOf(r record, code string) int {
-	if len(code) != recoveryDigits || a.key.mac == nil {
+	if len(code) != recoveryDigits {
 		return -1
 	}
-	hash := a.key.hash(r.Name, code)
-	return slices.IndexFunc(r.Codes.Recovery, func(one []byte) bool { return hmac.Equal(one, hash) })
+	return slices.IndexFunc(r.Codes.Recovery, func(sealed []byte) bool { return a.isRecovery(r, sealed, code) })
+}
+
+func (a *Accounts) isRecovery(r record, sealed []byte, code string) bool {
+	digest := sha256.Sum256([]byte(code))
+	plain, ok := a.key.open(recoveryPurpose, r.Name, sealed)
+	return ok && hmac.Equal(plain, digest[:])
 }

@@ -50,7 +50,7 @@ func withCodes(t *testing.T) (accounts *account.Accounts, given account.Enrolmen
 	}
 }
 
-func openCodes(t *testing.T, file string, key account.Key) *account.Accounts {
+func openCodes(t *testing.T, file string, key *account.Key) *account.Accounts {
 	t.Helper()
 	store, err := state.OpenBolt(file)
 	if err != nil {
@@ -182,7 +182,7 @@ func TestAnotherKey(t *testing.T) {
 }
 
 // reopenCodes opens a copy: the store is locked by who has it open.
-func reopenCodes(t *testing.T, db string, key account.Key) *account.Accounts {
+func reopenCodes(t *testing.T, db string, key *account.Key) *account.Accounts {
 	t.Helper()
 	raw, err := os.ReadFile(db)
 	if err != nil {
@@ -193,4 +193,13 @@ func reopenCodes(t *testing.T, db string, key account.Key) *account.Accounts {
 		t.Fatal(err)
 	}
 	return openCodes(t, again, key)
+}
+
+func testKey(t *testing.T) *account.Key {
+	t.Helper()
+	key, err := account.LoadKey(filepath.Join(t.TempDir(), "codes.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }

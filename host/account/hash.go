@@ -92,11 +92,12 @@ func (h *Hasher) Hash(ctx context.Context, how policy.Hashing, password secret.T
 	return encoded, nil
 }
 
-// Match reports whether password has the encoded hash. Source decides whose turn it is.
+// Match reports whether password has the encoded hash. Source decides whose turn it is; equal checks of the same owner share
+// one computation.
 // The error is ErrOverloaded, the context's, or says that the hash can't be read.
-func (h *Hasher) Match(ctx context.Context, source netip.Addr, encoded string, password secret.Text) (bool, error) {
+func (h *Hasher) Match(ctx context.Context, source netip.Addr, owner, encoded string, password secret.Text) (bool, error) {
 	mac := hmac.New(sha256.New, h.key)
-	_, _ = fmt.Fprintf(mac, "%d:%s%s", len(encoded), encoded, password.Reveal())
+	_, _ = fmt.Fprintf(mac, "%d:%s%d:%s%s", len(owner), owner, len(encoded), encoded, password.Reveal())
 	var print [sha256.Size]byte
 	mac.Sum(print[:0])
 	return h.wait(ctx, source, print, func() (bool, error) {

@@ -33,7 +33,7 @@ func TestHashesVerify(t *testing.T) {
 		"bcrypt":  "$2b$12$LJ3m4ys3Lzf0UK6yb8sV4uYpxvDqNOBUjbTJPOJUUYe5XD8lBfM4S",
 		"garbage": "hello", "empty": "", "plain": "$plaintext$x",
 	} {
-		if ok, err := h.Match(t.Context(), netip.Addr{}, encoded, secret.New("x")); ok {
+		if ok, err := h.Match(t.Context(), netip.Addr{}, "", encoded, secret.New("x")); ok {
 			t.Errorf("%s: matched, %v", name, err)
 		}
 	}
@@ -42,7 +42,7 @@ func TestHashesVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	for password, want := range map[string]bool{"right": true, "wrong": false, "": false} {
-		if got, err := h.Match(t.Context(), netip.Addr{}, encoded, secret.New(password)); err != nil || got != want {
+		if got, err := h.Match(t.Context(), netip.Addr{}, "", encoded, secret.New(password)); err != nil || got != want {
 			t.Errorf("%q: got %v, %v", password, got, err)
 		}
 	}
@@ -188,7 +188,7 @@ func BenchmarkMatch(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if ok, err := h.Match(b.Context(), netip.Addr{}, encoded, secret.New("right")); !ok || err != nil {
+		if ok, err := h.Match(b.Context(), netip.Addr{}, "", encoded, secret.New("right")); !ok || err != nil {
 			b.Fatal(ok, err)
 		}
 	}

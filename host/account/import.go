@@ -28,6 +28,8 @@ type Portable struct {
 	Expires         time.Time         `json:"expires,omitzero"`
 	UnusedDays      int               `json:"unused_days,omitempty"`
 	MustChange      bool              `json:"must_change,omitempty"`
+	PasswordUntil   time.Time         `json:"password_until,omitzero"`
+	SecondFactors   []string          `json:"second_factors,omitempty"`
 	Disabled        bool              `json:"disabled,omitempty"`
 	PasswordChanged time.Time         `json:"password_changed,omitzero"` // zero: when it is imported
 }
@@ -79,7 +81,7 @@ func (a *Accounts) Import(ctx context.Context, accounts []Portable, apply bool) 
 		return all, false, fmt.Errorf("import accounts, of which none was made: %w", err)
 	}
 	a.outbox.Wake()
-	return all, true, nil
+	return all, true, a.Survey(ctx)
 }
 
 // importable is the record of an account that can be made.
@@ -88,6 +90,7 @@ func (a *Accounts) importable(ctx context.Context, one Portable) (record, error)
 	r := record{Hash: one.Hash, Account: Account{
 		Name: one.Name, Groups: slices.Clone(one.Groups), Email: one.Email, Home: one.Home, Attributes: one.Attributes, Permissions: one.Permissions, Sources: one.Sources,
 		Expires: one.Expires, UnusedDays: one.UnusedDays, MustChange: one.MustChange, Enabled: !one.Disabled, Created: now, PasswordChanged: one.PasswordChanged,
+		PasswordUntil: one.PasswordUntil, SecondFactors: one.SecondFactors,
 	}}
 	if r.PasswordChanged.IsZero() || r.PasswordChanged.After(now) {
 		r.PasswordChanged = now
@@ -131,6 +134,7 @@ func (a *Accounts) Export(ctx context.Context, after string, limit int) ([]Porta
 		all = append(all, Portable{
 			Name: r.Name, Hash: r.Hash, Groups: r.Groups, Email: r.Email, Home: r.Home, Attributes: r.Attributes, Permissions: r.Permissions, Sources: r.Sources,
 			Expires: r.Expires, UnusedDays: r.UnusedDays, MustChange: r.MustChange, Disabled: !r.Enabled, PasswordChanged: r.PasswordChanged,
+			PasswordUntil: r.PasswordUntil, SecondFactors: r.SecondFactors,
 		})
 	}
 	return all, nil

@@ -14,18 +14,24 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/state"
 )
 
-// SetPassword changes the password for the user, if the policy allows it. Must says that the user has to change it.
-func (a *Accounts) SetPassword(ctx context.Context, name string, password secret.Text, must bool) (Account, error) {
+// Terms are what a password that an administrator sets is good for; the zero value: for everything.
+type Terms struct {
+	MustChange bool      // only to be changed, by the user
+	Until      time.Time // how long for that; zero: for good
+}
+
+// SetPassword changes the password for the user, if the policy allows it.
+func (a *Accounts) SetPassword(ctx context.Context, name string, password secret.Text, terms Terms) (Account, error) {
 	r, _, err := a.get(ctx, name)
 	if err != nil {
 		return Account{}, err
 	}
-	if must {
+	if terms.MustChange {
 		if err := a.canChange(r.Account); err != nil {
 			return Account{}, err
 		}
 	}
-	return a.replacePassword(ctx, r, password, false, must)
+	return a.replacePassword(ctx, r, password, false, terms)
 }
 
 // Errors of ChangeOwn.
@@ -41,23 +47,23 @@ func (a *Accounts) ChangeOwn(ctx context.Context, name string, source netip.Addr
 	if err != nil {
 		return err
 	}
-	if !a.rules.Load().mayChange(r.Account) || r.Refusal(a.now(), source) != "" { // a session may outlive its account
+	if !a.rules.Load().mayChange(r.Account) || r.Refusal(a.now(), source) != "" || r.tooLate(a.now()) { // a session may outlive its account
 		return ErrNotAllowed
 	}
-	right, err := a.hasher.Match(ctx, source, r.Hash, old)
+	right, err := a.hasher.Match(ctx, source, r.Name, r.Hash, old)
 	if err != nil {
 		return err
 	}
 	if !right {
 		return ErrOldPassword
 	}
-	_, err = a.replacePassword(ctx, r, password, true, false)
+	_, err = a.replacePassword(ctx, r, password, true, Terms{})
 	return err
 }
 
 // replacePassword takes a new password if the policy allows it. If the password was changed meanwhile by somebody else,
 // that is a conflict: the history was not looked at for that one.
-func (a *Accounts) replacePassword(ctx context.Context, r record, password secret.Text, self, must bool) (Account, error) {
+func (a *Accounts) replacePassword(ctx context.Context, r record, password secret.Text, self bool, terms Terms) (Account, error) {
 	rules := a.rules.Load().of(r.Account)
 	hash, err := a.newHash(ctx, r.Account, password)
 	if err == nil {
@@ -82,7 +88,8 @@ func (a *Accounts) replacePassword(ctx context.Context, r record, password secre
 		}
 		now.History = append([]string{now.Hash}, now.History...)
 		now.History = now.History[:min(len(now.History), max(0, rules.History-1))]
-		now.Hash, now.PasswordChanged, now.MustChange = hash, a.now().UTC(), must
+		now.Hash, now.PasswordChanged = hash, a.now().UTC()
+		now.MustChange, now.PasswordUntil = terms.MustChange, terms.Until
 		return true
 	})
 	return changed, errors.Join(conflict, err)
@@ -92,7 +99,7 @@ func (a *Accounts) replacePassword(ctx context.Context, r record, password secre
 func (a *Accounts) reused(ctx context.Context, r record, history int, password secret.Text) error {
 	last := append([]string{r.Hash}, r.History...)
 	for _, hash := range last[:min(len(last), history)] {
-		same, err := a.hasher.Match(ctx, netip.Addr{}, hash, password)
+		same, err := a.hasher.Match(ctx, netip.Addr{}, r.Name, hash, password)
 		if errors.Is(err, ErrDamaged) {
 			continue // nobody can log in with it any more
 		}

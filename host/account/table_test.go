@@ -31,7 +31,7 @@ func TestBenchAccounts(t *testing.T) {
 	}
 	defer func() { _ = store.Close() }()
 	rules := account.Rules{Passwords: policy.Passwords{}, Groups: []string{"default"}}
-	accounts, err := account.New(t.Context(), store, outbox.New(store, "bench"), account.NewHasher(runtime.GOMAXPROCS(0)), account.Key{}, rules)
+	accounts, err := account.New(t.Context(), store, outbox.New(store, "bench"), account.NewHasher(runtime.GOMAXPROCS(0)), testKey(t), rules)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package account
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
@@ -19,31 +18,23 @@ type warned struct {
 	Account  time.Time `json:"account,omitzero"`
 }
 
-const warnPage = 500
-
 // Warn tells of the accounts and passwords that end within two weeks, of each end once. It returns how many there were.
 func (a *Accounts) Warn(ctx context.Context) (n int, err error) {
-	for after := ""; ; {
-		records, err := a.store.List(ctx, bucket, after, warnPage)
+	for stored, err := range a.all(ctx) {
 		if err != nil {
-			return n, fmt.Errorf("accounts that expire: %w", err)
+			return n, err
 		}
-		if len(records) == 0 {
-			return n, nil
+		r, err := decode(stored)
+		if err != nil {
+			continue // its logins are refused, and say so
 		}
-		for _, stored := range records {
-			after = stored.Key
-			r, err := decode(stored)
-			if err != nil {
-				continue // its logins are refused, and say so
-			}
-			told, err := a.warn(ctx, r, stored.Revision)
-			if err != nil {
-				return n, err
-			}
-			n += told
+		told, err := a.warn(ctx, r, stored.Revision)
+		if err != nil {
+			return n, err
 		}
+		n += told
 	}
+	return n, nil
 }
 
 func (a *Accounts) warn(ctx context.Context, r record, revision state.Revision) (n int, err error) {

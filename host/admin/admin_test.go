@@ -30,7 +30,7 @@ func newBackend(t *testing.T) admin.Backend {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	hasher := account.NewHasher(2)
-	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, account.Key{}, account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
+	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, testKey(t), account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
 	if err != nil {
 		t.Fatal(err)
 	}

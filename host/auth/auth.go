@@ -63,6 +63,10 @@ type Step struct {
 	NextOnFailure bool
 	// SecondFactors are asked in order after this method accepted.
 	SecondFactors []Step
+	// Factor finds another method, for who has second factors of their own; nil: there are none.
+	Factor func(id string) (Step, bool)
+	// OwnCodes: among the methods that Factor finds are some that check one-time codes.
+	OwnCodes bool
 	// As a second factor: how long an approval is remembered, how long a request outlives the last client that
 	// waited for it, and whether a request from elsewhere is waited for.
 	Remember, Linger time.Duration
@@ -111,7 +115,9 @@ type Grant struct {
 	Account    string // the host's own account that the method maps its users to; empty: none
 	Groups     []string
 	Email      string
-	Attributes map[string]string // what else the method knows of the user, such as "secsign_id"
+	// SecondFactors are methods that are asked in place of those of the first one; one named "none" alone: none is.
+	SecondFactors []string
+	Attributes    map[string]string // what else the method knows of the user, such as "secsign_id"
 	Home       string
 	CreateHome *bool    // make the home folder if it is not there; nil: as the group says
 	Structure  []string // folders to make in a home folder that is made

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/policy"
 )
 
 // String names the verdict as traces and events do.
@@ -72,11 +73,12 @@ func (a *Authority) askFactors(ctx context.Context, attempt Attempt, first Step,
 	out.Grant = answer.Grant
 	out.Grant.Method, out.Grant.User, out.Grant.LoginID = first.ID, attempt.User, attempt.ID
 	out.Accepted, out.Reason, out.Detail, out.wrongGuess = true, "", "", answer.WrongGuess
-	if len(first.SecondFactors) == 0 {
+	factors, optional := factorsOf(first, answer.Grant.SecondFactors)
+	if len(factors) == 0 {
 		return out
 	}
 	failed := false
-	for _, step := range first.SecondFactors {
+	for _, step := range factors {
 		answer := a.askFactor(ctx, attempt, first, out.Grant, step, &out.Trace)
 		switch {
 		case answer.Verdict == Accepted:
@@ -88,11 +90,40 @@ func (a *Authority) askFactors(ctx context.Context, attempt Attempt, first Step,
 		}
 		failed = failed || answer.Verdict == Failed
 	}
-	if first.FactorOptional && !failed {
+	if optional && !failed {
 		return out
 	}
 	out.Accepted, out.Reason, out.Detail = false, events.FactorMissing, "no second factor knows the user, or they are stopped"
 	return out
+}
+
+// factorsOf are the second factors of a user: those of the first method, or their own, which are never optional. One that is
+// not there any more is asked too, and fails.
+func factorsOf(first Step, own []string) (steps []Step, optional bool) {
+	if len(own) == 0 {
+		return first.SecondFactors, first.FactorOptional
+	}
+	if len(own) == 1 && own[0] == policy.NoFactor {
+		return nil, true
+	}
+	for _, id := range own {
+		if first.Factor != nil {
+			if step, ok := first.Factor(id); ok {
+				steps = append(steps, step)
+				continue
+			}
+		}
+		steps = append(steps, Step{ID: id, Method: missing{}, Timeout: time.Second})
+	}
+	return steps, false
+}
+
+// missing is a second factor that the configuration has no longer.
+type missing struct{}
+
+// Authenticate implements Method.
+func (missing) Authenticate(context.Context, Attempt) Answer {
+	return Answer{Verdict: Failed, Reason: events.FactorMissing, Detail: "the account names a second factor that the configuration does not have, or that is disabled"}
 }
 
 // askOne asks one method within its own deadline and records what it said.

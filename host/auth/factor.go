@@ -52,7 +52,7 @@ func (a *Authority) askFactor(ctx context.Context, attempt Attempt, first Step, 
 
 // splitCode takes the code off the password for a method whose second factors may check one.
 func (a *Authority) splitCode(ctx context.Context, attempt Attempt, step Step) (Attempt, error) {
-	if a.Codes == nil || !slices.ContainsFunc(step.SecondFactors, func(s Step) bool { return s.Code }) {
+	if a.Codes == nil || !step.OwnCodes && !slices.ContainsFunc(step.SecondFactors, func(s Step) bool { return s.Code }) {
 		return attempt, nil
 	}
 	rest, code, ok, err := a.Codes.SplitCode(ctx, attempt.User, attempt.Password)

@@ -65,7 +65,7 @@ type stream struct {
 
 func streams() []stream {
 	return []stream{
-		{"audit", []string{"login", "approval", "account", "password", "approver", "source", "server"}, auditBytes, jetstream.DefaultPersistMode},
+		{"audit", []string{"login", "approval", "account", "password", "approver", "source", "mail", "server"}, auditBytes, jetstream.DefaultPersistMode},
 		{"activity", []string{"method", "session"}, activityBytes, jetstream.AsyncPersistMode},
 	}
 }

@@ -322,7 +322,7 @@ func (c *checker) references(raw *rawConfig, config *Config) {
 func (c *checker) unused(raw *rawConfig, config *Config) {
 	for i := range raw.Authentications {
 		if r := &raw.Authentications[i]; !config.Asks(r.ID) {
-			c.warnings = append(c.warnings, fmt.Sprintf("%s:%d: authentication %q is asked by no service: no list authentications or second_factor names it", r.Range.Filename, r.Range.Start.Line, r.ID))
+			c.warnings = append(c.warnings, fmt.Sprintf("%s:%d: authentication %q is asked by no service: no list authentications or second_factor names it (accounts may, as their second factor)", r.Range.Filename, r.Range.Start.Line, r.ID))
 		}
 	}
 }

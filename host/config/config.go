@@ -143,6 +143,13 @@ func (c *Config) Asks(id string) bool {
 	})
 }
 
+// FactorIDs lists the methods that an account may name as its second factor: those that no service asks first.
+func (c *Config) FactorIDs() []string {
+	return slices.DeleteFunc(c.IDs(), func(id string) bool {
+		return slices.ContainsFunc(c.Services, func(s Service) bool { return slices.Contains(s.Authentications, id) })
+	})
+}
+
 // IDs lists the methods.
 func (c *Config) IDs() []string {
 	ids := make([]string, 0, len(c.Authentications))

@@ -95,6 +95,9 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts, o
 		}
 	}
 	if need&withLogins == withLogins {
+		if err := a.accounts.Survey(ctx); err != nil {
+			return nil, err
+		}
 		if err := a.openSandbox(ctx, own); err != nil {
 			return nil, err
 		}
@@ -212,7 +215,7 @@ func (a *app) openAccounts(ctx context.Context) error {
 }
 
 func accountRules(c *config.Config) account.Rules {
-	rules := account.Rules{Passwords: c.Passwords, Groups: c.GroupNames(), ByGroup: map[string]policy.Passwords{}}
+	rules := account.Rules{Passwords: c.Passwords, Groups: c.GroupNames(), Methods: c.FactorIDs(), ByGroup: map[string]policy.Passwords{}}
 	for _, g := range c.Groups {
 		if g.Passwords != nil {
 			rules.ByGroup[g.Name] = *g.Passwords
@@ -340,9 +343,18 @@ func (s *setup) chain(service string) (steps []auth.Step) {
 		for _, factor := range c.SecondFactor { // without second factors of their own: they are not chained
 			step.SecondFactors = append(step.SecondFactors, s.step(factor))
 		}
+		step.Factor, step.OwnCodes = s.factor, slices.ContainsFunc(s.config.FactorIDs(), s.methods.usesCode)
 		steps = append(steps, step)
 	}
 	return steps
+}
+
+// factor is a method that an account names as its second factor.
+func (s *setup) factor(id string) (auth.Step, bool) {
+	if c, _ := s.config.Authentication(id); !c.Enabled || !slices.Contains(s.config.FactorIDs(), id) {
+		return auth.Step{}, false
+	}
+	return s.step(id), true
 }
 
 func (s *setup) step(id string) auth.Step {

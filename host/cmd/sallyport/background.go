@@ -27,6 +27,9 @@ func (a *app) warnOfEnds(ctx context.Context) {
 		if _, err := a.accounts.Warn(ctx); err != nil && ctx.Err() == nil {
 			a.log.Error("nobody is warned that accounts expire", "err", err)
 		}
+		if err := a.accounts.Survey(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error("unknown names may be told from others by time", "err", err)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

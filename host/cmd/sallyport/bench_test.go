@@ -178,7 +178,7 @@ func benchParts(t *testing.T, login time.Duration) {
 	}{
 		{"password hash (argon2id)", func(bm *testing.B) {
 			for bm.Loop() {
-				_, _ = hasher.Match(bm.Context(), netip.Addr{}, encoded, secret.New("x"))
+				_, _ = hasher.Match(bm.Context(), netip.Addr{}, "", encoded, secret.New("x"))
 			}
 		}},
 		{"TLS 1.3 handshake, both sides", func(bm *testing.B) {

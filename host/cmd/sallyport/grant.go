@@ -105,7 +105,7 @@ func (m *method) place(fields said, grant *auth.Grant, ignore func(field string)
 
 // ofAccount is what an account of the host gives.
 func ofAccount(a account.Account) auth.Grant {
-	grant := auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Attributes: a.Attributes, Access: policy.FullAccess()}
+	grant := auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Attributes: a.Attributes, SecondFactors: a.SecondFactors, Access: policy.FullAccess()}
 	if len(a.Permissions) > 0 {
 		general, err := policy.ParsePermissions(a.Permissions)
 		if err != nil { // of another version: nothing then
@@ -129,6 +129,9 @@ func (m *method) mapped(ctx context.Context, name string, source netip.Addr, lay
 		return auth.Answer{Verdict: auth.Rejected, Reason: reason, Detail: "account " + name}
 	}
 	grant := ofAccount(a)
+	if slices.Contains(grant.SecondFactors, policy.NoFactor) {
+		grant.SecondFactors = nil // that is for who knows the account's password
+	}
 	grant.Account, grant.Access = name, grant.Access.Narrow(layer)
 	return auth.Answer{Verdict: auth.Accepted, Grant: grant}
 }

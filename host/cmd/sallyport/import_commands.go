@@ -137,7 +137,7 @@ func csvAccounts(content []byte) (all []account.Portable, err error) {
 }
 
 func columns() []string {
-	return []string{"name", "hash", "groups", "email", "home", "permissions", "sources", "expires", "unused_days", "must_change", "disabled", "password_changed"}
+	return []string{"name", "hash", "groups", "email", "home", "permissions", "sources", "expires", "unused_days", "must_change", "password_until", "second_factors", "disabled", "password_changed"}
 }
 
 func setColumn(one *account.Portable, column, value string) (err error) {
@@ -177,6 +177,10 @@ func setColumn(one *account.Portable, column, value string) (err error) {
 		one.UnusedDays, err = strconv.Atoi(value)
 	case "must_change":
 		one.MustChange, err = strconv.ParseBool(value)
+	case "password_until":
+		one.PasswordUntil, err = time.Parse(time.RFC3339, value)
+	case "second_factors":
+		one.SecondFactors = list()
 	case "disabled":
 		one.Disabled, err = strconv.ParseBool(value)
 	case "password_changed":

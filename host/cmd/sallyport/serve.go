@@ -257,7 +257,7 @@ func (r *running) demo(ctx context.Context, out io.Writer) error {
 	password := demoPassword()
 	_, err := r.accounts.Add(ctx, account.Account{Name: "demo"}, secret.New(password))
 	if errors.Is(err, account.ErrExists) {
-		_, err = r.accounts.SetPassword(ctx, "demo", secret.New(password), false)
+		_, err = r.accounts.SetPassword(ctx, "demo", secret.New(password), account.Terms{})
 	}
 	if err != nil {
 		return fmt.Errorf("demo account: %w", err)
