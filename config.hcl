@@ -133,6 +133,19 @@ approvals {                        # how often a person is asked for a second fa
   pause      = "2m"                # after a denial
 }
 
+# How users get to know their passwords and one-time codes: account add --invite. Without this block no mail is sent.
+# mail {
+#   server     = "smtp.example.org:587"
+#   tls        = "starttls"        # required; or "implicit" (usually port 465), or, on loopback only, "none"
+#   user       = "ftps@example.org" # user and password: without both the server is not logged in to
+#   password   = file("/etc/sallyport/mail.secret")
+#   from       = "Sallyport <ftps@example.org>"
+#   ca         = file("ca.pem")    # trusted in place of the system's
+#   timeout    = "30s"             # for a mail
+#   invitation = "24h"             # how long the code in an invitation is good
+#   login_at   = "ftps.example.org:21" # where users log in; default: the server's name
+# }
+
 events {
   listen        = "127.0.0.1:4222" # the embedded NATS for subscribers, on loopback; "": none
   retention     = "90d"

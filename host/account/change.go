@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
 )
 
@@ -122,6 +123,20 @@ func (a *Accounts) Unlocked(ctx context.Context, name string) (Account, error) {
 		return Account{}, err
 	}
 	return found, a.outbox.Store(ctx, changed(events.AccountUnlockedType, found.Name))
+}
+
+// Mailed notes that credentials were mailed, or could not be.
+func (a *Accounts) Mailed(ctx context.Context, name string, contents []string, sent bool) error {
+	state := events.MailFailedType
+	if sent {
+		state = events.MailSentType
+	}
+	return a.outbox.Store(ctx, &events.Mail{State: state, Account: name, Contents: contents})
+}
+
+// Generate makes a password that is long enough for the account.
+func (a *Accounts) Generate(one Account) secret.Text {
+	return policy.Generate(a.rules.Load().of(one).MinimumLength)
 }
 
 // maxAttributes and the other limits of one account.

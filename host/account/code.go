@@ -35,8 +35,8 @@ const (
 // enrolment is what an account has for codes. The seed is sealed with a key that is not in the store.
 type enrolment struct {
 	Seed     []byte    `json:"seed"`
-	Last     int64     `json:"last"`     // step of the last code that was used: each is used once
-	Recovery [][]byte  `json:"recovery"` // sealed digests of the codes on paper that are left
+	Last     int64     `json:"last"`            // step of the last code that was used: each is used once
+	Recovery [][]byte  `json:"recovery"`        // sealed digests of the codes on paper that are left
 	Spent    []byte    `json:"spent,omitempty"` // of the last one that was used
 	Since    time.Time `json:"since"`
 }

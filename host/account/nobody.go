@@ -102,4 +102,3 @@ func (a *Accounts) dummyHash(ctx context.Context) (string, error) {
 	a.dummy.Store(&dummy{hashing, hash})
 	return hash, nil
 }
-

@@ -30,7 +30,11 @@ func newBackend(t *testing.T) admin.Backend {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	hasher := account.NewHasher(2)
-	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, testKey(t), account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
+	key, err := account.LoadKey(filepath.Join(t.TempDir(), "codes.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounts, err := account.New(t.Context(), store, outbox.New(store, "test"), hasher, key, account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +54,7 @@ func serve(t *testing.T, b admin.Backend) (*admin.Client, *httptest.Server) {
 // Each kind of mistake has its status, and the client returns the server's own sentence.
 func TestStatuses(t *testing.T) {
 	client, server := serve(t, newBackend(t))
-	if _, err := client.AddAccount(t.Context(), "alice", good, account.Change{}); err != nil {
+	if _, err := client.AddAccount(t.Context(), "alice", good, account.Change{}, admin.Delivery{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -92,7 +96,7 @@ func TestListPages(t *testing.T) {
 	b := newBackend(t)
 	client, _ := serve(t, b)
 	for _, name := range []string{"carol", "alice", "bob"} {
-		if _, err := client.AddAccount(t.Context(), name, good, account.Change{}); err != nil {
+		if _, err := client.AddAccount(t.Context(), name, good, account.Change{}, admin.Delivery{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -13,8 +13,9 @@ import (
 // NewAccount asks for an account.
 type NewAccount struct {
 	Name     string `json:"name"`
-	Password string `json:"password"`
+	Password string `json:"password,omitempty"` // none for an invitation
 	account.Change
+	Delivery
 }
 
 // Account is an account with what the running server knows of it.
@@ -26,7 +27,8 @@ type Account struct {
 
 // NewPassword asks for another password.
 type NewPassword struct {
-	Password string `json:"password"`
+	Password string `json:"password,omitempty"` // none for an invitation
+	Delivery
 	// MustChange lets the user do nothing before changing it.
 	MustChange bool `json:"must_change,omitempty"`
 }
@@ -122,7 +124,7 @@ type Revoked struct {
 
 // NewCodes asks for one-time codes for an account.
 type NewCodes struct {
-	Issuer string `json:"issuer"` // the name that the app shows
+	Mail bool `json:"mail,omitempty"` // to its user
 }
 
 // Reloaded says what a reload came to.

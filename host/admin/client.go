@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
@@ -33,8 +34,8 @@ func NewClient(dial func(ctx context.Context) (net.Conn, error)) *Client {
 }
 
 // AddAccount makes an account.
-func (c *Client) AddAccount(ctx context.Context, name string, password secret.Text, as account.Change) (account.Account, error) {
-	return call[account.Account](ctx, c, http.MethodPost, "/v1/accounts", NewAccount{Name: name, Password: password.Reveal(), Change: as})
+func (c *Client) AddAccount(ctx context.Context, name string, password secret.Text, as account.Change, how Delivery) (Delivered, error) {
+	return call[Delivered](ctx, c, http.MethodPost, "/v1/accounts", NewAccount{Name: name, Password: password.Reveal(), Change: as, Delivery: how})
 }
 
 // ChangeAccount changes what is said of an account.
@@ -48,8 +49,8 @@ func (c *Client) Unlock(ctx context.Context, name string) (account.Account, erro
 }
 
 // SetPassword changes an account's password.
-func (c *Client) SetPassword(ctx context.Context, name string, password secret.Text, mustChange bool) (account.Account, error) {
-	return call[account.Account](ctx, c, http.MethodPut, "/v1/accounts/"+url.PathEscape(name)+"/password", NewPassword{password.Reveal(), mustChange})
+func (c *Client) SetPassword(ctx context.Context, name string, password secret.Text, mustChange bool, how Delivery) (Delivered, error) {
+	return call[Delivered](ctx, c, http.MethodPut, "/v1/accounts/"+url.PathEscape(name)+"/password", NewPassword{Password: password.Reveal(), MustChange: mustChange, Delivery: how})
 }
 
 // Account returns one account.
@@ -81,19 +82,24 @@ func (c *Client) SetEnabled(ctx context.Context, name string, enabled bool) (acc
 	return call[account.Account](ctx, c, http.MethodPost, "/v1/accounts/"+url.PathEscape(name)+verb, nil)
 }
 
-// RemoveAccount deletes an account.
-func (c *Client) RemoveAccount(ctx context.Context, name string) (account.Account, error) {
-	return call[account.Account](ctx, c, http.MethodDelete, "/v1/accounts/"+url.PathEscape(name), nil)
+// RemoveAccount deletes an account, and its files if they shall go too.
+func (c *Client) RemoveAccount(ctx context.Context, name string, files bool) (account.Account, error) {
+	return call[account.Account](ctx, c, http.MethodDelete, "/v1/accounts/"+url.PathEscape(name)+"?files="+strconv.FormatBool(files), nil)
 }
 
-// EnrolCodes gives an account one-time codes.
-func (c *Client) EnrolCodes(ctx context.Context, name, issuer string) (account.Enrolment, error) {
-	return call[account.Enrolment](ctx, c, http.MethodPost, "/v1/accounts/"+url.PathEscape(name)+"/codes", NewCodes{Issuer: issuer})
+// EnrolCodes gives an account one-time codes, and mails them to its user if they shall be.
+func (c *Client) EnrolCodes(ctx context.Context, name string, mail bool) (Delivered, error) {
+	return call[Delivered](ctx, c, http.MethodPost, "/v1/accounts/"+url.PathEscape(name)+"/codes", NewCodes{Mail: mail})
 }
 
 // RemoveCodes takes the one-time codes from an account.
 func (c *Client) RemoveCodes(ctx context.Context, name string) (account.Account, error) {
 	return call[account.Account](ctx, c, http.MethodDelete, "/v1/accounts/"+url.PathEscape(name)+"/codes", nil)
+}
+
+// RotateKey seals one-time codes with a new key.
+func (c *Client) RotateKey(ctx context.Context) (KeyRotated, error) {
+	return call[KeyRotated](ctx, c, http.MethodPost, "/v1/key", nil)
 }
 
 // TryLogin tries a login and explains it.

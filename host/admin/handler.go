@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/approval"
+	"github.com/sallyport-ftps/sallyport/host/mail"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
@@ -35,7 +36,13 @@ type Backend struct {
 	Server    Server
 	Locks     Locks // nil: none, since no server runs
 	Bans      Bans  // nil: no server runs
-	Log       *slog.Logger
+	// Name is the server's, for users.
+	Name string
+	// Mail are the settings for mail as they are now; nil, or a nil result: none is sent.
+	Mail func() *mail.Settings
+	// RemoveHome deletes the files of an account, or refuses to.
+	RemoveHome func(ctx context.Context, a account.Account) error
+	Log        *slog.Logger
 }
 
 // Locks are the locks of accounts in the running server.
@@ -92,6 +99,7 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("POST /v1/accounts/{name}/disable", answer(accounts, h.setEnabled(false)))
 	mux.HandleFunc("POST /v1/accounts/{name}/codes", answer(accounts, h.enrolCodes))
 	mux.HandleFunc("DELETE /v1/accounts/{name}/codes", answer(accounts, h.removeCodes))
+	mux.HandleFunc("POST /v1/key", answer(accounts, h.rotateKey))
 	mux.HandleFunc("POST /v1/import", answerTo(maxImport, accounts, h.importAccounts))
 	mux.HandleFunc("GET /v1/export", answer(accounts, h.exportAccounts))
 	mux.HandleFunc("POST /v1/login", answer(logins, h.login))
@@ -183,20 +191,6 @@ func (h handler) listAccounts(r *http.Request) (Accounts, error) {
 	return page, err
 }
 
-func (h handler) addAccount(r *http.Request) (account.Account, error) {
-	n, err := read[NewAccount](r)
-	if err != nil {
-		return account.Account{}, err
-	}
-	if err := h.checkHome(n.Change); err != nil {
-		return account.Account{}, err
-	}
-	one := account.Account{Name: n.Name}
-	n.Apply(&one)
-	a, err := h.Accounts.Add(r.Context(), one, secret.New(n.Password))
-	return h.changed("added", a, err)
-}
-
 func (h handler) checkHome(c account.Change) error {
 	if c.Home == nil || *c.Home == "" || h.CheckHome == nil {
 		return nil
@@ -247,20 +241,6 @@ func (h handler) showAccount(r *http.Request) (Account, error) {
 	return shown, err
 }
 
-func (h handler) removeAccount(r *http.Request) (account.Account, error) {
-	a, err := h.Accounts.Remove(r.Context(), r.PathValue("name"))
-	return h.changed("removed", a, err)
-}
-
-func (h handler) setPassword(r *http.Request) (account.Account, error) {
-	n, err := read[NewPassword](r)
-	if err != nil {
-		return account.Account{}, err
-	}
-	a, err := h.Accounts.SetPassword(r.Context(), r.PathValue("name"), secret.New(n.Password), n.MustChange)
-	return h.changed("password", a, err)
-}
-
 // setEnabled switches an account. Enabling lifts a lock too: the administrator wants it to log in.
 func (h handler) setEnabled(enabled bool) func(*http.Request) (account.Account, error) {
 	what := map[bool]string{true: "enabled", false: "disabled"}[enabled]
@@ -294,16 +274,6 @@ func (h handler) revokeApprover(r *http.Request) (approval.Approver, error) {
 		h.Log.Info("approver revoked by the administrator", "approver", one.Name, "key", one.Key)
 	}
 	return one, err
-}
-
-func (h handler) enrolCodes(r *http.Request) (account.Enrolment, error) {
-	n, err := read[NewCodes](r)
-	if err != nil {
-		return account.Enrolment{}, err
-	}
-	a, given, err := h.Accounts.EnrolCodes(r.Context(), r.PathValue("name"), n.Issuer)
-	_, err = h.changed("one-time codes", a, err)
-	return given, err
 }
 
 func (h handler) removeCodes(r *http.Request) (account.Account, error) {

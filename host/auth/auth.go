@@ -118,11 +118,11 @@ type Grant struct {
 	// SecondFactors are methods that are asked in place of those of the first one; one named "none" alone: none is.
 	SecondFactors []string
 	Attributes    map[string]string // what else the method knows of the user, such as "secsign_id"
-	Home       string
-	CreateHome *bool    // make the home folder if it is not there; nil: as the group says
-	Structure  []string // folders to make in a home folder that is made
-	Folders    []policy.VirtualFolder
-	Access     policy.Access
+	Home          string
+	CreateHome    *bool    // make the home folder if it is not there; nil: as the group says
+	Structure     []string // folders to make in a home folder that is made
+	Folders       []policy.VirtualFolder
+	Access        policy.Access
 }
 
 // Outcome is the end of an attempt.

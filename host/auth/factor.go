@@ -20,7 +20,7 @@ type asked struct {
 // push enough?".
 func (a *Authority) askFactor(ctx context.Context, attempt Attempt, first Step, grant Grant, step Step, traces *[]Trace) Answer {
 	attempt.First = &grant
-	if a.Stopped(step.ID) {
+	if _, gone := step.Method.(missing); gone || a.Stopped(step.ID) { // nor does what it approved before count
 		return a.askOne(ctx, attempt, step, true, traces)
 	}
 	got := a.desk.Ask(ctx, approval.Question{

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -86,12 +85,7 @@ func (c *checker) grants(g *rawGrant) sandbox.Grants {
 		Network:    c.endpoints(g.Body, "network", g.Network, endpoint.Sockets()),
 		PasswordTo: c.endpoints(g.Body, "password_to", g.PasswordTo, endpoint.HTTP()),
 	}
-	if g.CA != nil {
-		grants.CA = x509.NewCertPool()
-		if !grants.CA.AppendCertsFromPEM([]byte(*g.CA)) {
-			c.problem(rangeOf(g.Body, "ca"), "Wrong certificate", `PEM certificates are expected, such as ca = file("ca.pem")`)
-		}
-	}
+	grants.CA = c.pool(g.Body, g.CA)
 	c.within(rangeOf(g.Body, "password_to"), "password_to", grants.PasswordTo, grants.HTTP)
 	return grants
 }

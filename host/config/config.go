@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/host/approval"
+	"github.com/sallyport-ftps/sallyport/host/mail"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
 )
@@ -24,7 +25,8 @@ type Config struct {
 	Attempts        policy.AttemptLimits
 	Approvals       approval.Limits
 	Events          Events
-	Warnings        []string // what is allowed, and should be known
+	Mail            *mail.Settings // nil: no mail is sent
+	Warnings        []string       // what is allowed, and should be known
 }
 
 // Server is the block server {}.

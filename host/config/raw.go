@@ -19,6 +19,7 @@ type rawConfig struct {
 	Attempts        *rawAttempts        `hcl:"attempts,block"`
 	Approvals       *rawApprovals       `hcl:"approvals,block"`
 	Events          *rawEvents          `hcl:"events,block"`
+	Mail            *rawMail            `hcl:"mail,block"`
 	Body            hcl.Body            `hcl:",body"`
 }
 
@@ -175,6 +176,19 @@ type rawEvents struct {
 	Retention    *string  `hcl:"retention"`
 	UnknownNames *bool    `hcl:"unknown_names"`
 	Body         hcl.Body `hcl:",body"`
+}
+
+type rawMail struct {
+	Server     string   `hcl:"server"`
+	TLS        *string  `hcl:"tls"`
+	User       *string  `hcl:"user"`
+	Password   *string  `hcl:"password"`
+	From       string   `hcl:"from"`
+	CA         *string  `hcl:"ca"`
+	Timeout    *string  `hcl:"timeout"`
+	Invitation *string  `hcl:"invitation"`
+	LoginAt    *string  `hcl:"login_at"`
+	Body       hcl.Body `hcl:",body"`
 }
 
 // schemas lists the names that each kind of block may hold, for messages. The key "" is the file itself.

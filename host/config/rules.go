@@ -1,13 +1,18 @@
 package config
 
 import (
+	"crypto/x509"
+	"net"
+	netmail "net/mail"
 	"slices"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/sallyport-ftps/sallyport/host/approval"
+	"github.com/sallyport-ftps/sallyport/host/mail"
 	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
 // passwords reads a block of rules. What it does not say is as in base.
@@ -92,4 +97,41 @@ func (c *checker) approvals(r *rawApprovals) approval.Limits {
 		Window:    c.duration(r.Body, "window", r.Window, 10*time.Minute, time.Second, 24*time.Hour),
 		Pause:     c.duration(r.Body, "pause", r.Pause, 2*time.Minute, 0, 24*time.Hour),
 	}
+}
+
+func (c *checker) mail(r *rawMail, serverName string) *mail.Settings {
+	if r == nil {
+		return nil
+	}
+	s := &mail.Settings{
+		Server: r.Server, From: r.From, User: value(r.User, ""), Password: secret.New(value(r.Password, "")), LoginAt: value(r.LoginAt, serverName),
+		TLS:        mail.TLS(c.oneOf(r.Body, "tls", r.TLS, string(mail.StartTLS), string(mail.Implicit), string(mail.NoTLS))),
+		Timeout:    c.duration(r.Body, "timeout", r.Timeout, 30*time.Second, time.Second, 5*time.Minute),
+		Invitation: c.duration(r.Body, "invitation", r.Invitation, 24*time.Hour, time.Minute, 30*24*time.Hour),
+	}
+	if c.address(r.Body, "server", s.Server) {
+		if host, _, _ := net.SplitHostPort(s.Server); s.TLS == mail.NoTLS && !loopback(host) {
+			c.problem(rangeOf(r.Body, "tls"), "Not encrypted", `tls = "none" sends credentials in the clear: it is allowed for a server on loopback only, not for %q`, s.Server)
+		}
+	}
+	if (s.User == "") != s.Password.Empty() {
+		c.problem(rangeOf(r.Body, "user"), "Half a login", "user and password belong together; without both the mail server is not logged in to")
+	}
+	if _, err := netmail.ParseAddress(s.From); err != nil {
+		c.problem(rangeOf(r.Body, "from"), "Wrong address", `from = %q; something like "Sallyport <ftps@example.org>" is expected`, s.From)
+	}
+	s.CA = c.pool(r.Body, r.CA)
+	return s
+}
+
+// pool reads certificates to trust in place of the system's; nil: there are none.
+func (c *checker) pool(body hcl.Body, pem *string) *x509.CertPool {
+	if pem == nil {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(*pem)) {
+		c.problem(rangeOf(body, "ca"), "Wrong certificate", `PEM certificates are expected, such as ca = file("ca.pem")`)
+	}
+	return pool
 }

@@ -12,12 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/skip2/go-qrcode"
-
 	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/admin"
-	"github.com/sallyport-ftps/sallyport/host/config"
-	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
 )
@@ -34,7 +30,7 @@ type accountCommand struct {
 	TOTP    accountTOTP    `cmd:"" name:"totp" help:"Give an account one-time codes, for an authenticator app and on paper."`
 	Import  accountImport  `cmd:"" help:"Make accounts with the hashes that they have elsewhere: all, or none."`
 	Export  accountExport  `cmd:"" help:"Write all accounts with their hashes to a file."`
-	Remove  accountRemove  `cmd:"" help:"Delete an account; its files stay."`
+	Remove  accountRemove  `cmd:"" help:"Delete an account, and its files if they shall go."`
 }
 
 type accountAdd struct {
@@ -54,6 +50,7 @@ type profile struct {
 	Source     []string          `help:"Network or address from which alone it may log in; \"any\" for everywhere." placeholder:"NET"`
 	Expires    *string           `help:"Day after which it may not log in, such as 2027-01-31, or a time by RFC 3339; \"never\"." placeholder:"DAY"`
 	Unused     *string           `help:"Days without a login after which it may not log in any more; \"never\"." placeholder:"DAYS"`
+	Factor     []string          `help:"Method that is asked as second factor, in place of those of the first; \"none\" for no second factor, \"method\" for the first's." placeholder:"ID"`
 	MustChange *bool             `help:"The user has to change the password first (SITE PSWD), or not any more." negatable:""`
 }
 
@@ -68,7 +65,7 @@ func (p profile) change() (c account.Change, err error) {
 		}
 		return &given
 	}
-	c.Groups, c.Permissions, c.Sources = list(p.Group, ""), list(p.Permission, "group"), list(p.Source, "any")
+	c.Groups, c.Permissions, c.Sources, c.SecondFactors = list(p.Group, ""), list(p.Permission, "group"), list(p.Source, "any"), list(p.Factor, "method")
 	if p.Expires != nil {
 		when, err := expiry(*p.Expires)
 		if err != nil {
@@ -101,32 +98,6 @@ func expiry(text string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("--expires %q: a day such as 2027-01-31, a time such as 2027-01-31T18:00:00Z, or never, is expected", text)
 	}
 	return day.AddDate(0, 0, 1).UTC(), nil
-}
-
-// newPasswordFlag says where a new password comes from.
-type newPasswordFlag struct {
-	passwordFlag
-	Generate bool `help:"Make a password, and print it." xor:"password"`
-}
-
-// read gets the new password. The note is what to print with the answer, if it was made.
-func (p newPasswordFlag) read(c *cli, s streams) (password secret.Text, note string, err error) {
-	if !p.Generate {
-		password, err = p.passwordFlag.read(s, true)
-		return password, "", err
-	}
-	conf, err := config.Load(c.Config)
-	if err != nil {
-		return password, "", err
-	}
-	longest := conf.Passwords.MinimumLength
-	for _, g := range conf.Groups {
-		if g.Passwords != nil {
-			longest = max(longest, g.Passwords.MinimumLength)
-		}
-	}
-	password = policy.Generate(longest)
-	return password, "; its password is " + password.Reveal(), nil
 }
 
 type accountSet struct {
@@ -167,12 +138,8 @@ func (cmd accountAdd) Run(ctx context.Context, c *cli, s streams) error {
 	if err != nil {
 		return err
 	}
-	password, note, err := cmd.read(c, s)
-	if err != nil {
-		return err
-	}
-	return cmd.onAccount(ctx, c, s, "added"+note, func(client *admin.Client) (account.Account, error) {
-		return client.AddAccount(ctx, cmd.Name, password, change)
+	return cmd.give(ctx, c, s, cmd.output, "added", func(client *admin.Client, password secret.Text, how admin.Delivery) (admin.Delivered, error) {
+		return client.AddAccount(ctx, cmd.Name, password, change, how)
 	})
 }
 
@@ -185,12 +152,8 @@ type accountPasswd struct {
 
 // Run implements the command.
 func (cmd accountPasswd) Run(ctx context.Context, c *cli, s streams) error {
-	password, note, err := cmd.read(c, s)
-	if err != nil {
-		return err
-	}
-	return cmd.onAccount(ctx, c, s, "password changed"+note, func(client *admin.Client) (account.Account, error) {
-		return client.SetPassword(ctx, cmd.Name, password, cmd.MustChange)
+	return cmd.give(ctx, c, s, cmd.output, "password changed", func(client *admin.Client, password secret.Text, how admin.Delivery) (admin.Delivered, error) {
+		return client.SetPassword(ctx, cmd.Name, password, cmd.MustChange, how)
 	})
 }
 
@@ -221,8 +184,14 @@ func (cmd accountShow) Run(ctx context.Context, c *cli, s streams) error {
 		if a.UnusedDays > 0 {
 			fmt.Fprintf(w, "unused\tat most %d days\n", a.UnusedDays)
 		}
-		if a.MustChange {
+		switch {
+		case a.MustChange && !a.PasswordUntil.IsZero():
+			fmt.Fprintf(w, "password\tmust be changed first, until %s\n", a.PasswordUntil.Format(time.RFC3339))
+		case a.MustChange:
 			fmt.Fprintln(w, "password\tmust be changed first")
+		}
+		if len(a.SecondFactors) > 0 {
+			fmt.Fprintf(w, "second factors\t%s\n", strings.Join(a.SecondFactors, ", "))
 		}
 		for _, name := range slices.Sorted(maps.Keys(a.Attributes)) {
 			fmt.Fprintf(w, "attribute\t%s=%s\n", name, a.Attributes[name])
@@ -292,53 +261,20 @@ func (cmd accountDisable) Run(ctx context.Context, c *cli, s streams) error {
 	return cmd.onAccount(ctx, c, s, "disabled", func(client *admin.Client) (account.Account, error) { return client.SetEnabled(ctx, cmd.Name, false) })
 }
 
-type accountTOTP struct {
-	Name   string `arg:"" help:"User name."`
-	Remove bool   `help:"Take the codes from the account."`
-	output
-}
-
-// Run implements the command.
-func (cmd accountTOTP) Run(ctx context.Context, c *cli, s streams) error {
-	if cmd.Remove {
-		return cmd.onAccount(ctx, c, s, "one-time codes removed", func(client *admin.Client) (account.Account, error) { return client.RemoveCodes(ctx, cmd.Name) })
-	}
-	conf, err := config.Load(c.Config)
-	if err != nil {
-		return err
-	}
-	client, _, closing, err := connect(ctx, c, withAccounts)
-	if err != nil {
-		return err
-	}
-	defer closing()
-	given, err := client.EnrolCodes(ctx, cmd.Name, conf.Server.Name)
-	if err != nil {
-		return err
-	}
-	code, err := qrcode.New(given.URL, qrcode.Medium)
-	if err != nil {
-		return fmt.Errorf("QR code: %w", err)
-	}
-	return cmd.print(s.out, given, func(w io.Writer) {
-		fmt.Fprintf(w, "%s\nScan this with an authenticator app, or type in %s\n\n", code.ToSmallString(false), given.URL)
-		fmt.Fprintf(w, "Codes on paper, each good once, in place of one of the app:\n\n")
-		for i := 0; i < len(given.Recovery); i += 2 {
-			fmt.Fprintf(w, "  %s   %s\n", given.Recovery[i], given.Recovery[i+1])
-		}
-		fmt.Fprintf(w, "\nThey are shown this once. A code is typed right behind the password: PASSWORD123456.\n")
-	})
-}
-
 type accountRemove struct {
-	Name string `arg:"" help:"User name."`
+	Name  string `arg:"" help:"User name."`
+	Files bool   `help:"Delete its home folder, too."`
 	output
 }
 
 // Run implements the command.
 func (cmd accountRemove) Run(ctx context.Context, c *cli, s streams) error {
-	return cmd.onAccount(ctx, c, s, "removed; the files stay", func(client *admin.Client) (account.Account, error) {
-		return client.RemoveAccount(ctx, cmd.Name)
+	done := "removed; the files stay"
+	if cmd.Files {
+		done = "removed, with its files"
+	}
+	return cmd.onAccount(ctx, c, s, done, func(client *admin.Client) (account.Account, error) {
+		return client.RemoveAccount(ctx, cmd.Name, cmd.Files)
 	})
 }
 

@@ -32,6 +32,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/bus"
 	"github.com/sallyport-ftps/sallyport/host/config"
 	"github.com/sallyport-ftps/sallyport/host/ftps"
+	"github.com/sallyport-ftps/sallyport/host/mail"
 	"github.com/sallyport-ftps/sallyport/host/outbox"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
@@ -313,7 +314,8 @@ func (a *app) backend() admin.Backend {
 		Server:    admin.Server{Version: version(), Config: absolute(a.config().File)},
 		CheckHome: func(home string) error { return policy.HomeApart(home, a.data.private) },
 	}
-	b.Log = a.log
+	b.Log, b.Name, b.RemoveHome = a.log, a.config().Server.Name, a.removeHome
+	b.Mail = func() *mail.Settings { return a.config().Mail }
 	if a.store != nil {
 		b.Snapshot = a.snapshot
 	}

@@ -31,6 +31,11 @@ func (cmd checkCommand) Run(ctx context.Context, c *cli, s streams) error {
 	if err != nil {
 		return err
 	}
+	parts := len(report.Addresses) + len(report.Methods)
+	if cmd.Connect && conf.Mail != nil {
+		report.Mail = probeMail(ctx, conf)
+		parts++
+	}
 	for _, warning := range append(conf.Warnings, missingFolders(conf)...) {
 		fmt.Fprintln(s.err, "warning:", warning)
 	}
@@ -55,7 +60,7 @@ func (cmd checkCommand) Run(ctx context.Context, c *cli, s streams) error {
 		fmt.Fprintf(w, "%s: good. %d service(s), %d method(s), data in %s\n", orText(result.Config, "built-in defaults"), result.Services, result.Methods, result.DataDir)
 	})
 	if n := report.failures(); n > 0 && err == nil {
-		err = fmt.Errorf("%d of %d addresses and methods do not work; the configuration itself is good", n, len(report.Addresses)+len(report.Methods))
+		err = fmt.Errorf("%d of %d addresses and methods do not work; the configuration itself is good", n, parts)
 	}
 	return err
 }

@@ -24,6 +24,7 @@ type cli struct {
 	Login    loginCommand    `cmd:"" help:"Try a login without FTP, and show what each method says."`
 	Method   methodCommand   `cmd:"" help:"List, stop and start authentication methods."`
 	Approval approvalCommand `cmd:"" help:"List and revoke second factors that people answer."`
+	Key      keyCommand      `cmd:"" help:"Exchange the key that one-time codes are sealed with."`
 	State    stateCommand    `cmd:"" help:"Export accounts, approvers, locks and keys to an encrypted file, and import them on an empty machine."`
 	Ban      banCommand      `cmd:"" help:"List, add and lift bans of addresses."`
 	Approver approverCommand `cmd:"" help:"Enroll, list and revoke approvers."`

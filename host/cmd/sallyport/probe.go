@@ -37,10 +37,29 @@ type tried struct {
 	Log     []string `json:"log,omitempty"`
 }
 
+// mailProbed is what came of connecting to the mail server, and logging in to it.
+type mailProbed struct {
+	Server string `json:"server"`
+	Error  string `json:"error,omitempty"`
+}
+
+// probeMail is nil if no mail is configured.
+func probeMail(ctx context.Context, c *config.Config) *mailProbed {
+	if c.Mail == nil {
+		return nil
+	}
+	p := &mailProbed{Server: c.Mail.Server}
+	if err := c.Mail.Probe(ctx); err != nil {
+		p.Error = err.Error()
+	}
+	return p
+}
+
 // probeReport is what "check --connect" finds.
 type probeReport struct {
-	Addresses []probed `json:"addresses"`
-	Methods   []tried  `json:"methods"`
+	Addresses []probed    `json:"addresses"`
+	Methods   []tried     `json:"methods"`
+	Mail      *mailProbed `json:"mail,omitempty"`
 }
 
 // probe connects to what the methods were granted, and asks each for a user who does not exist. Only those
@@ -126,10 +145,19 @@ func (r probeReport) failures() (n int) {
 			n++
 		}
 	}
+	if r.Mail != nil && r.Mail.Error != "" {
+		n++
+	}
 	return n
 }
 
 func (r probeReport) print(w io.Writer) {
+	switch {
+	case r.Mail != nil && r.Mail.Error != "":
+		defer fmt.Fprintf(w, "\nmail: %s\n", r.Mail.Error)
+	case r.Mail != nil:
+		defer fmt.Fprintf(w, "\nmail server %s: works\n", r.Mail.Server)
+	}
 	if len(r.Methods) == 0 {
 		fmt.Fprintln(w, "no method has an address to connect to")
 		return

@@ -38,8 +38,12 @@ func (d *dataDir) exported() [][2]string {
 
 const certificateFile = "tls.crt"
 
-// snapshot writes the files of an export as a tar.
+// snapshot writes the files of an export as a tar, with a key and what is sealed with it.
 func (a *app) snapshot(ctx context.Context, w io.Writer) error {
+	return a.accounts.Steady(func() error { return a.writeFiles(ctx, w) })
+}
+
+func (a *app) writeFiles(ctx context.Context, w io.Writer) error {
 	archive := tar.NewWriter(w)
 	header := func(name string, size int64) error {
 		return archive.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: size, ModTime: time.Now()})

@@ -1,0 +1,89 @@
+package account_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/account"
+	"github.com/sallyport-ftps/sallyport/host/policy"
+	"github.com/sallyport-ftps/sallyport/host/secret"
+)
+
+// Names that nobody has get hashes of all kinds that there are, in proportion, and the same one each time.
+func TestHashOfNobody(t *testing.T) {
+	accounts, _ := newAccounts(t)
+	sha, bcrypt := "$6$rounds=5000$0123456789abcdef$", "$2b$10$"
+	var all []account.Portable
+	for i := range 40 {
+		hash := sha + strings.Repeat("a", 86)
+		if i < 10 {
+			hash = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
+		}
+		all = append(all, account.Portable{Name: fmt.Sprintf("user%d", i), Hash: hash})
+	}
+	if _, done, err := accounts.Import(t.Context(), all, true); err != nil || !done {
+		t.Fatal(done, err)
+	}
+	counts := map[string]int{}
+	for i := range 1000 {
+		name := fmt.Sprintf("nobody%d", i)
+		hash, err := accounts.HashOfNobody(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, _ := accounts.HashOfNobody(t.Context(), name); again != hash {
+			t.Fatalf("%s has another hash now", name)
+		}
+		switch {
+		case strings.HasPrefix(hash, sha):
+			counts["sha"]++
+		case strings.HasPrefix(hash, bcrypt):
+			counts["bcrypt"]++
+		default:
+			t.Fatalf("%s: a hash of no account's kind: %s", name, hash)
+		}
+	}
+	if counts["bcrypt"] < 180 || counts["bcrypt"] > 320 { // a quarter
+		t.Errorf("%v", counts)
+	}
+	// The password of the account whose hash it is is right for nobody.
+	if check, err := accounts.Verify(t.Context(), "nobody1", source, secret.New("x")); err != nil || check.Enrolled || check.Right || check.Reason != events.UnknownUser {
+		t.Errorf("%+v, %v", check, err)
+	}
+}
+
+// An invitation is good for choosing a password, once, and not for long.
+func TestInvitation(t *testing.T) {
+	accounts, _ := newAccounts(t)
+	accounts.SetRules(account.Rules{Passwords: policy.Passwords{MinimumLength: 11}, Groups: []string{"default"}, OwnChange: []string{"default"}})
+	for name, until := range map[string]time.Time{"alice": time.Now().Add(time.Hour), "late": time.Now().Add(-time.Second)} {
+		if _, err := accounts.Add(t.Context(), account.Account{Name: name, MustChange: true, PasswordUntil: until}, good); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if check, err := accounts.Verify(t.Context(), "late", source, good); err != nil || check.Right || check.Reason != events.PasswordExpired {
+		t.Errorf("too late: %+v, %v", check, err)
+	}
+	if err := accounts.ChangeOwn(t.Context(), "late", source, good, password(1)); err == nil {
+		t.Error("it was used too late")
+	}
+	if check, err := accounts.Verify(t.Context(), "alice", source, good); err != nil || !check.Right || !check.MustChange {
+		t.Errorf("in time: %+v, %v", check, err)
+	}
+	if err := accounts.ChangeOwn(t.Context(), "alice", source, good, password(1)); err != nil {
+		t.Fatal(err)
+	}
+	if check, err := accounts.Verify(t.Context(), "alice", source, good); err != nil || check.Right {
+		t.Errorf("used twice: %+v, %v", check, err)
+	}
+	if check, err := accounts.Verify(t.Context(), "alice", source, password(1)); err != nil || !check.Right || check.MustChange {
+		t.Errorf("her own: %+v, %v", check, err)
+	}
+	exported, err := accounts.Export(t.Context(), "", 10)
+	if err != nil || !exported[0].PasswordUntil.IsZero() || exported[1].PasswordUntil.IsZero() {
+		t.Errorf("%+v, %v", exported, err)
+	}
+}
