@@ -14,7 +14,6 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/endpoint"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
-	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
 func (c *checker) authentication(r *rawAuthentication, config *Config) Authentication {
@@ -129,7 +128,7 @@ func (c *checker) secrets(r *rawAuthentication, grants sandbox.Grants) map[strin
 			c.problem(s.Range, "Empty secret", "%q: a value, and at least one URL in to = [...], are needed", s.Name)
 		}
 		c.within(rangeOf(s.Body, "to"), "to", to, grants.HTTP)
-		secrets[s.Name] = sandbox.Secret{Value: secret.New(s.Value), To: to}
+		secrets[s.Name] = sandbox.Secret{Value: secretText(s.Value), To: to}
 	}
 	c.unique("secret", len(r.Secrets), func(i int) (string, hcl.Range) { return r.Secrets[i].Name, r.Secrets[i].Range })
 	return secrets

@@ -5,6 +5,8 @@ import (
 	"net"
 	netmail "net/mail"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -104,15 +106,16 @@ func (c *checker) mail(r *rawMail, serverName string) *mail.Settings {
 		return nil
 	}
 	s := &mail.Settings{
-		Server: r.Server, From: r.From, User: value(r.User, ""), Password: secret.New(value(r.Password, "")), LoginAt: value(r.LoginAt, serverName),
+		Server: r.Server, From: r.From, User: value(r.User, ""), Password: secretText(value(r.Password, "")), LoginAt: value(r.LoginAt, serverName),
 		TLS:        mail.TLS(c.oneOf(r.Body, "tls", r.TLS, string(mail.StartTLS), string(mail.Implicit), string(mail.NoTLS))),
 		Timeout:    c.duration(r.Body, "timeout", r.Timeout, 30*time.Second, time.Second, 5*time.Minute),
 		Invitation: c.duration(r.Body, "invitation", r.Invitation, 24*time.Hour, time.Minute, 30*24*time.Hour),
 	}
-	if c.address(r.Body, "server", s.Server) {
-		if host, _, _ := net.SplitHostPort(s.Server); s.TLS == mail.NoTLS && !loopback(host) {
-			c.problem(rangeOf(r.Body, "tls"), "Not encrypted", `tls = "none" sends credentials in the clear: it is allowed for a server on loopback only, not for %q`, s.Server)
-		}
+	host, port, err := net.SplitHostPort(s.Server)
+	if n, wrong := strconv.Atoi(port); err != nil || wrong != nil || host == "" || n < 1 || n > 65535 {
+		c.problem(rangeOf(r.Body, "server"), "Wrong address", `server = %q; a name and a port are expected, such as "smtp.example.org:587"`, s.Server)
+	} else if s.TLS == mail.NoTLS && !loopback(host) {
+		c.problem(rangeOf(r.Body, "tls"), "Not encrypted", `tls = "none" sends credentials in the clear: it is allowed for a server on loopback only, not for %q`, s.Server)
 	}
 	if (s.User == "") != s.Password.Empty() {
 		c.problem(rangeOf(r.Body, "user"), "Half a login", "user and password belong together; without both the mail server is not logged in to")
@@ -123,6 +126,9 @@ func (c *checker) mail(r *rawMail, serverName string) *mail.Settings {
 	s.CA = c.pool(r.Body, r.CA)
 	return s
 }
+
+// secretText is a secret as file() reads it, without the end of its line.
+func secretText(text string) secret.Text { return secret.New(strings.TrimRight(text, "\r\n")) }
 
 // pool reads certificates to trust in place of the system's; nil: there are none.
 func (c *checker) pool(body hcl.Body, pem *string) *x509.CertPool {

@@ -7,7 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	_ "embed"
+	"embed"
 	"errors"
 	"fmt"
 	htmltemplate "html/template"
@@ -70,12 +70,8 @@ type content struct {
 	Picture                  string // content ID of the QR code
 }
 
-var (
-	//go:embed letter.txt
-	plainText string
-	//go:embed letter.html
-	htmlText string
-)
+//go:embed letter.txt letter.html
+var files embed.FS
 
 // pictureName is the name of the QR code in the mail.
 const pictureName = "one-time-codes.png"
@@ -180,11 +176,11 @@ func (b *bounded) Close() error {
 
 // message writes the letter as text, and as HTML with the QR code in it.
 func (s Settings) message(l Letter) (*mail.Msg, error) {
-	plain, err := template.New("letter.txt").Parse(plainText)
+	plain, err := template.ParseFS(files, "letter.txt")
 	if err != nil {
 		return nil, err
 	}
-	html, err := htmltemplate.New("letter.html").Parse(htmlText)
+	html, err := htmltemplate.ParseFS(files, "letter.html")
 	if err != nil {
 		return nil, err
 	}

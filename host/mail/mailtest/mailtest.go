@@ -3,7 +3,7 @@ package mailtest
 
 import (
 	"bufio"
-	_ "embed"
+	"embed"
 	"net"
 	"os"
 	"os/exec"
@@ -17,7 +17,7 @@ import (
 )
 
 //go:embed smtpd.py
-var program string
+var files embed.FS
 
 // Server is a mail server that runs until the test ends. Its user is "relay" with the password "relay-secret"; it refuses the
 // sender nobody@ and the recipient refused@, and the mailbox full@ is full.
@@ -39,7 +39,11 @@ func Start(t testing.TB, mode string) *Server {
 	}
 	dir := t.TempDir()
 	certificate, key := slapdtest.KeyPair(t, time.Now().Add(time.Hour), "127.0.0.1", "localhost")
-	for name, content := range map[string][]byte{"smtpd.py": []byte(program), "crt": certificate, "key": key} {
+	script, err := files.ReadFile("smtpd.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"smtpd.py": script, "crt": certificate, "key": key} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
