@@ -11,6 +11,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -92,6 +95,7 @@ const (
 	InputTooLong     Reason = "input_too_long"
 	HomeUnavailable  Reason = "home_unavailable"
 	EventNotStored   Reason = "event_not_stored"
+	EventsFull       Reason = "events_full" // the audit stream is nearly as big as it may be
 	ShuttingDown     Reason = "shutting_down"
 	MethodStopped    Reason = "method_stopped"
 	ClientQuit       Reason = "client_quit"
@@ -128,7 +132,7 @@ func (r Reason) Known() bool {
 	switch r {
 	case WrongPassword, WrongCode, UnknownUser, Rejected, AccountDisabled, AccountExpired, AccountUnused, GroupNotAllowed,
 		AccountLocked, SourceBanned, MethodFailed, TimedOut, Overloaded, ClientLeft, FactorMissing, NoMethod,
-		BadName, EmptyPassword, InputTooLong, HomeUnavailable, EventNotStored, ShuttingDown, MethodStopped,
+		BadName, EmptyPassword, InputTooLong, HomeUnavailable, EventNotStored, EventsFull, ShuttingDown, MethodStopped,
 		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits, MethodBroken,
 		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
 		BadDecision, BadSignature, OtherRequest, TooLate, NotEnrolled, DecidedTwice,
@@ -309,13 +313,18 @@ type ServerDegraded struct {
 	// several, and for nobody it did not.
 	Source string    `json:"source,omitempty"`
 	Until  time.Time `json:"until,omitzero"`
+	// Since is when events could not be stored any more. The event of that was kept until they could.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // ServerRestored is the end of what ServerDegraded with the same method and source began.
 type ServerRestored struct {
 	Name   string `json:"name"`
+	Reason Reason `json:"reason,omitempty"` // empty: a plugin that crashed
 	Method string `json:"method,omitempty"`
 	Source string `json:"source,omitempty"`
+	// Lost is how many events could not be stored meanwhile.
+	Lost int `json:"lost,omitempty"`
 }
 
 // KeyRotated says that one-time codes are sealed with another key now.
@@ -418,7 +427,37 @@ type Event struct {
 	ID     string // UUIDv7; also the Nats-Msg-Id
 	Time   time.Time
 	Source string // "/sallyport/" and the server's name
-	Data   Payload
+	// Stream is where the event is kept: StreamAudit or StreamActivity. See [Stream].
+	Stream string
+	// Boot names one run of one server. Within it the events of a stream have the sequence numbers 1, 2, 3, ...: where
+	// one is missing, an event was lost. Both are empty until the event is published.
+	Boot     string
+	Sequence uint64
+	Data     Payload
+}
+
+// The streams. What an auditor needs is on disk before anything goes on; activity is written when there is time, and the
+// oldest goes when there is too much.
+const (
+	StreamAudit    = "audit"
+	StreamActivity = "activity"
+)
+
+// Families lists the families of types in a stream: the word behind [Root].
+func Families(stream string) []string {
+	if stream == StreamActivity {
+		return []string{"method", "session"}
+	}
+	return []string{"login", "approval", "account", "password", "approver", "source", "mail", "server"}
+}
+
+// Stream is where events of the type are kept.
+func (t Type) Stream() string {
+	family, _, _ := strings.Cut(strings.TrimPrefix(string(t), Root+"."), ".")
+	if slices.Contains(Families(StreamActivity), family) {
+		return StreamActivity
+	}
+	return StreamAudit
 }
 
 // The header names of the CloudEvents 1.0 NATS binding, binary mode.
@@ -428,6 +467,9 @@ const (
 	headerType        = "ce-type"
 	headerSource      = "ce-source"
 	headerTime        = "ce-time"
+	headerStream      = "ce-stream" // extensions of ours, by CloudEvents' rules for names
+	headerBoot        = "ce-boot"
+	headerSequence    = "ce-sequence"
 	headerContentType = "content-type"
 )
 
@@ -441,14 +483,18 @@ func (e Event) Encode() (header map[string][]string, body []byte, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode %s: %w", e.Data.EventType(), err)
 	}
-	return map[string][]string{
+	header = map[string][]string{
 		headerSpecVersion: {"1.0"},
 		headerID:          {e.ID},
 		headerType:        {string(e.Data.EventType())},
 		headerSource:      {e.Source},
 		headerTime:        {e.Time.UTC().Format(time.RFC3339Nano)},
 		headerContentType: {"application/json"},
-	}, body, nil
+	}
+	if e.Sequence > 0 {
+		header[headerStream], header[headerBoot], header[headerSequence] = []string{e.Stream}, []string{e.Boot}, []string{strconv.FormatUint(e.Sequence, 10)}
+	}
+	return header, body, nil
 }
 
 // Decode is the reverse of [Event.Encode]. The maps of nats.go and net/http fit as header.
@@ -459,7 +505,7 @@ func Decode(header map[string][]string, body []byte) (Event, error) {
 		}
 		return ""
 	}
-	e := Event{ID: first(headerID), Source: first(headerSource), Data: newPayload(Type(first(headerType)))}
+	e := Event{ID: first(headerID), Source: first(headerSource), Stream: first(headerStream), Boot: first(headerBoot), Data: newPayload(Type(first(headerType)))}
 	if e.Data == nil {
 		return Event{}, fmt.Errorf("%w: %q", ErrUnknownType, first(headerType))
 	}
@@ -467,33 +513,38 @@ func Decode(header map[string][]string, body []byte) (Event, error) {
 	if e.Time, err = time.Parse(time.RFC3339Nano, first(headerTime)); err != nil {
 		return Event{}, fmt.Errorf("event %s: time: %w", e.ID, err)
 	}
+	if text := first(headerSequence); text != "" {
+		if e.Sequence, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return Event{}, fmt.Errorf("event %s: sequence: %w", e.ID, err)
+		}
+	}
 	if err := json.Unmarshal(body, e.Data); err != nil {
 		return Event{}, fmt.Errorf("event %s: body: %w", e.ID, err)
 	}
 	return e, nil
 }
 
+// structured is an event as one JSON object.
+type structured[T any] struct {
+	SpecVersion string    `json:"specversion"`
+	ID          string    `json:"id"`
+	Type        Type      `json:"type"`
+	Source      string    `json:"source"`
+	Time        time.Time `json:"time"`
+	Stream      string    `json:"stream,omitempty"`
+	Boot        string    `json:"boot,omitempty"`
+	Sequence    uint64    `json:"sequence,omitempty"`
+	Data        T         `json:"data"`
+}
+
 // MarshalJSON writes e as one CloudEvents JSON object (structured mode), for people and scripts.
 func (e Event) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		SpecVersion string    `json:"specversion"`
-		ID          string    `json:"id"`
-		Type        Type      `json:"type"`
-		Source      string    `json:"source"`
-		Time        time.Time `json:"time"`
-		Data        Payload   `json:"data"`
-	}{"1.0", e.ID, e.Data.EventType(), e.Source, e.Time.UTC(), e.Data})
+	return json.Marshal(structured[Payload]{"1.0", e.ID, e.Data.EventType(), e.Source, e.Time.UTC(), e.Stream, e.Boot, e.Sequence, e.Data})
 }
 
 // UnmarshalJSON is the reverse of [Event.MarshalJSON].
 func (e *Event) UnmarshalJSON(text []byte) error {
-	var raw struct {
-		ID     string          `json:"id"`
-		Type   Type            `json:"type"`
-		Source string          `json:"source"`
-		Time   time.Time       `json:"time"`
-		Data   json.RawMessage `json:"data"`
-	}
+	var raw structured[json.RawMessage]
 	if err := json.Unmarshal(text, &raw); err != nil {
 		return err
 	}
@@ -504,6 +555,6 @@ func (e *Event) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(raw.Data, data); err != nil {
 		return fmt.Errorf("event %s: %w", raw.ID, err)
 	}
-	*e = Event{ID: raw.ID, Time: raw.Time, Source: raw.Source, Data: data}
+	*e = Event{ID: raw.ID, Time: raw.Time, Source: raw.Source, Stream: raw.Stream, Boot: raw.Boot, Sequence: raw.Sequence, Data: data}
 	return nil
 }

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,14 +19,25 @@ const askAge = time.Hour
 // decideStream is where decisions are stored until we have heard them.
 const decideStream = "decisions"
 
-// users are who may connect: we ourselves, the subscriber, and the approvers, each with what it needs and no more.
-func users(own, reader string, approvers []string) []*server.NkeyUser {
-	all := []*server.NkeyUser{
-		{Nkey: own},
-		{Nkey: reader, Permissions: &server.Permissions{
+// users are who may connect: we ourselves, the subscribers, and the approvers, each with what it needs and no more.
+func users(own string, readers []User, approvers []string) []*server.NkeyUser {
+	all := []*server.NkeyUser{{Nkey: own}}
+	for _, u := range readers {
+		p := &server.Permissions{
 			Publish:   &server.SubjectPermission{Deny: []string{">"}},
-			Subscribe: &server.SubjectPermission{Allow: []string{events.Root + ".>"}},
-		}},
+			Subscribe: &server.SubjectPermission{Allow: append(slices.Clone(u.Subjects), events.Inbox(u.Name)+".>")},
+		}
+		var may []string
+		for _, stream := range []string{events.StreamAudit, events.StreamActivity} {
+			if len(u.within(stream)) > 0 { // to be given what is stored for it, to say what it has, and to begin anew
+				own := stream + "." + events.Consumer(u.Name)
+				may = append(may, "$JS.API.CONSUMER.INFO."+own, "$JS.API.CONSUMER.MSG.NEXT."+own, "$JS.API.CONSUMER.RESET."+own, "$JS.ACK."+own+".>")
+			}
+		}
+		if len(may) > 0 {
+			p.Publish = &server.SubjectPermission{Allow: may}
+		}
+		all = append(all, &server.NkeyUser{Nkey: u.Key, Permissions: p})
 	}
 	for _, key := range approvers {
 		consumer := events.AskStream + "." + events.AskConsumer(key)
@@ -41,17 +53,26 @@ func users(own, reader string, approvers []string) []*server.NkeyUser {
 
 // Ask stores a request for an approver.
 func (b *Bus) Ask(ctx context.Context, key string, request []byte) error {
-	_, err := b.js.Publish(ctx, events.AskPrefix+key, request)
+	b.engine.RLock()
+	defer b.engine.RUnlock()
+	_, err := b.running.js.Publish(ctx, events.AskPrefix+key, request)
 	return err
 }
 
 // SetApprovers lets these keys in, each with a consumer of its own, and no other.
 func (b *Bus) SetApprovers(ctx context.Context, keys []string) error {
-	asks, err := b.js.CreateOrUpdateStream(ctx, askConfig(events.AskStream, events.AskPrefix))
+	b.engine.Lock()
+	defer b.engine.Unlock()
+	b.approvers = keys
+	return b.setApprovers(ctx, b.running)
+}
+
+func (b *Bus) setApprovers(ctx context.Context, e *engine) error {
+	asks, err := e.js.CreateOrUpdateStream(ctx, askConfig(events.AskStream, events.AskPrefix))
 	if err != nil {
 		return fmt.Errorf("stream of requests: %w", err)
 	}
-	for _, key := range keys {
+	for _, key := range b.approvers {
 		_, err := asks.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 			Durable: events.AskConsumer(key), FilterSubject: events.AskPrefix + key, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxDeliver: 5, MaxWaiting: 16,
 		})
@@ -59,14 +80,11 @@ func (b *Bus) SetApprovers(ctx context.Context, keys []string) error {
 			return fmt.Errorf("approver %s: %w", key, err)
 		}
 	}
-	options, err := serverOptions(b.options, users(b.own, b.reader, keys))
+	options, err := b.serverOptions()
 	if err != nil {
 		return err
 	}
-	if addr := b.Addr(); addr != "" { // a port that the system chose stays
-		options.Port = b.port()
-	}
-	if err := b.server.ReloadOptions(options); err != nil {
+	if err := e.server.ReloadOptions(options); err != nil {
 		return fmt.Errorf("approvers: %w", err)
 	}
 	return nil
@@ -80,7 +98,15 @@ func askConfig(name, prefix string) jetstream.StreamConfig {
 
 // Decisions calls handle for each decision, in order, with the key on whose subject it came.
 func (b *Bus) Decisions(ctx context.Context, handle func(ctx context.Context, key string, message []byte)) error {
-	stream, err := b.js.CreateOrUpdateStream(ctx, askConfig(decideStream, events.DecidePrefix))
+	ctx = context.WithoutCancel(ctx)
+	b.engine.Lock()
+	defer b.engine.Unlock()
+	b.decide = func(key string, message []byte) { handle(ctx, key, message) }
+	return b.listen(ctx, b.running)
+}
+
+func (b *Bus) listen(ctx context.Context, e *engine) error {
+	stream, err := e.js.CreateOrUpdateStream(ctx, askConfig(decideStream, events.DecidePrefix))
 	if err != nil {
 		return fmt.Errorf("stream of decisions: %w", err)
 	}
@@ -88,9 +114,8 @@ func (b *Bus) Decisions(ctx context.Context, handle func(ctx context.Context, ke
 	if err != nil {
 		return fmt.Errorf("stream of decisions: %w", err)
 	}
-	ctx = context.WithoutCancel(ctx)
-	b.decisions, err = consumer.Consume(func(m jetstream.Msg) {
-		handle(ctx, strings.TrimPrefix(m.Subject(), events.DecidePrefix), m.Data())
+	e.decisions, err = consumer.Consume(func(m jetstream.Msg) {
+		b.decide(strings.TrimPrefix(m.Subject(), events.DecidePrefix), m.Data())
 		_ = m.Ack()
 	})
 	return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -243,5 +244,89 @@ func BenchmarkStore(b *testing.B) {
 		if err := bus.Store(b.Context(), refused("alice")); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// logged keeps what is logged.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+func (l *logged) waitFor(t testing.TB, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		l.mu.Lock()
+		found := strings.Contains(l.text.String(), text)
+		l.mu.Unlock()
+		if found {
+			return
+		}
+	}
+	t.Fatalf("the log never said %q:\n%s", text, l.text.String())
+}
+
+// The events of each stream have numbers without gaps, whoever stores how many at a time; what is not stored has none.
+func TestSequence(t *testing.T) {
+	o := options(t)
+	b := open(t, o)
+	since := time.Now().Add(-time.Second)
+	var storing sync.WaitGroup
+	for i := range 8 {
+		storing.Go(func() {
+			for range 50 {
+				ctx, cancel := context.WithCancel(t.Context())
+				if i == 0 {
+					cancel() // these are not stored
+				}
+				_ = b.Store(ctx, refused("x"))
+				b.Note(session("y"))
+				cancel()
+			}
+		})
+	}
+	again := events.Event{ID: "0190a2f0-0000-7000-8000-00000000000a", Time: time.Now(), Source: "/sallyport/test", Data: refused("outbox")}
+	for range 20 { // one event of the outbox, again and again
+		if err := b.Publish(t.Context(), again); err != nil {
+			t.Fatal(err)
+		}
+	}
+	storing.Wait()
+	if err := b.Store(t.Context(), refused("last")); err != nil {
+		t.Fatal(err)
+	}
+	known, err := b.Stored(t.Context(), since, []string{again.ID, "other"})
+	if err != nil || !known[again.ID] || known["other"] {
+		t.Errorf("%v, %v", known, err)
+	}
+	b.Close()
+	b = open(t, o)
+	if err := b.Store(t.Context(), refused("next boot")); err != nil {
+		t.Fatal(err)
+	}
+	next := map[string]uint64{}
+	count := 0
+	err = b.Follow(t.Context(), bus.FollowOptions{Since: since}, func(e events.Event) error {
+		count++
+		if e.Stream != e.Data.EventType().Stream() || e.Boot == "" {
+			t.Errorf("%+v", e)
+		}
+		key := e.Boot + e.Stream
+		if next[key]++; e.Sequence != next[key] {
+			t.Errorf("%s: number %d, want %d", e.Stream, e.Sequence, next[key])
+			next[key] = e.Sequence
+		}
+		return nil
+	})
+	if err != nil || len(next) != 3 || count < 752 {
+		t.Errorf("%d events in %v: %v", count, next, err)
 	}
 }

@@ -22,8 +22,8 @@ type FollowOptions struct {
 func (b *Bus) Follow(ctx context.Context, o FollowOptions, handle func(events.Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	sources := make([]chan item, 0, len(streams()))
-	for _, s := range streams() {
+	sources := make([]chan item, 0, len(b.options.streams()))
+	for _, s := range b.options.streams() {
 		source, err := b.read(ctx, s.name, o)
 		if err != nil {
 			return err
@@ -48,7 +48,10 @@ func (b *Bus) read(ctx context.Context, name string, o FollowOptions) (chan item
 	if !o.Since.IsZero() {
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &o.Since
 	}
-	consumer, err := b.js.OrderedConsumer(ctx, name, config)
+	b.engine.RLock()
+	js := b.running.js
+	b.engine.RUnlock()
+	consumer, err := js.OrderedConsumer(ctx, name, config)
 	if err != nil {
 		return nil, fmt.Errorf("read event stream %s: %w", name, err)
 	}

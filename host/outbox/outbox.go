@@ -22,6 +22,8 @@ const (
 	page   = 100
 	// pause is before what could not be published is tried again.
 	pause = 2 * time.Second
+	// forgetSpan is how far back is looked at least, in case a clock was set.
+	forgetSpan = 5 * time.Minute
 )
 
 // Outbox is safe for concurrent use.
@@ -67,6 +69,39 @@ func (o *Outbox) Wake() {
 	case o.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Known says which events are stored already, of those since then.
+type Known func(ctx context.Context, since time.Time, ids []string) (map[string]bool, error)
+
+// Forget removes what was published before a crash and is still here, however long ago that was.
+func (o *Outbox) Forget(ctx context.Context, known Known) error {
+	records, err := o.store.List(ctx, bucket, "", page)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	var ids []string
+	for _, r := range records {
+		ids = append(ids, r.Key)
+	}
+	var oldest events.Event
+	since := o.now().Add(-forgetSpan)
+	if json.Unmarshal(records[0].Value, &oldest) == nil && oldest.Time.Before(since) {
+		since = oldest.Time
+	}
+	stored, err := known(ctx, since, ids)
+	if err != nil {
+		return fmt.Errorf("which events of changes are stored: %w", err)
+	}
+	for _, r := range records {
+		if !stored[r.Key] {
+			continue
+		}
+		if err := o.store.Delete(ctx, bucket, r.Key, r.Revision); err != nil && !errors.Is(err, state.ErrNotFound) {
+			return fmt.Errorf("forget a published event: %w", err)
+		}
+	}
+	return nil
 }
 
 // Run publishes what is stored, the oldest first, and what comes, until the context ends. What publish returned

@@ -247,6 +247,9 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 	if a.approvers == nil {
 		return nil
 	}
+	if err := a.outbox.Forget(ctx, a.bus.Stored); err != nil {
+		return err
+	}
 	a.background(ctx, a.publishChanges)
 	if need&withListeners != 0 {
 		a.background(ctx, a.warnOfEnds)

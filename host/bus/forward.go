@@ -1,0 +1,248 @@
+package bus
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sallyport-ftps/sallyport/events"
+)
+
+// Forward says where a copy of all events goes: to another NATS, whose stream [ForwardStream] has the subjects
+// sallyport.from.SERVER.STREAM.TYPE. RATIONALE.md, "How are events forwarded?".
+type Forward struct {
+	URL    string         // nats:// or tls://
+	Option nats.Option    // credentials; nil: none
+	CA     *x509.CertPool // trusted in place of the system's; nil: those
+	ID     string         // of this server, for good
+}
+
+// The other side.
+const (
+	ForwardStream  = "sallyport"
+	ForwardPrefix  = "sallyport.from."
+	headerPosition = "Sallyport-Sequence" // of the local stream: where to go on
+	minimumLevel   = 2                    // of the JetStream API: NATS 2.12, which has atomic batches
+)
+
+const (
+	batchSize    = 500
+	batchWait    = 200 * time.Millisecond // for more, before fewer are sent
+	commitWait   = 10 * time.Second
+	forwardPause = 2 * time.Second // before it is tried again
+)
+
+// forwarder copies the streams, each on its own.
+type forwarder struct {
+	bus *Bus
+	to  Forward
+	lag map[string]*atomic.Int64
+}
+
+// startForward begins to copy, and goes on until the bus closes.
+func (b *Bus) startForward(ctx context.Context, to Forward) error {
+	options := []nats.Option{
+		nats.Name("sallyport " + b.options.ServerName), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(time.Second),
+	}
+	if to.Option != nil {
+		options = append(options, to.Option)
+	}
+	if to.CA != nil {
+		options = append(options, nats.Secure(&tls.Config{RootCAs: to.CA, MinVersion: tls.VersionTLS12}))
+	}
+	conn, err := nats.Connect(to.URL, options...)
+	if err != nil {
+		return fmt.Errorf("forward to %s: %w", to.URL, err)
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		conn.Close()
+		return fmt.Errorf("forward to %s: %w", to.URL, err)
+	}
+	f := &forwarder{bus: b, to: to, lag: b.lag}
+	for _, s := range b.options.streams() {
+		b.working.Go(func() { f.run(ctx, js, s.name) })
+	}
+	b.working.Go(func() {
+		<-ctx.Done()
+		conn.Close()
+	})
+	return nil
+}
+
+// Lag is how many events of each stream the other NATS does not have yet; nil: they are not forwarded.
+func (b *Bus) Lag() map[string]int64 {
+	if b.options.Forward == nil {
+		return nil
+	}
+	lag := map[string]int64{}
+	for name, n := range b.lag {
+		lag[name] = n.Load()
+	}
+	return lag
+}
+
+func (f *forwarder) run(ctx context.Context, js jetstream.JetStream, stream string) {
+	said := ""
+	for ctx.Err() == nil {
+		err := f.copy(ctx, js, stream)
+		if ctx.Err() != nil {
+			return
+		}
+		if text := fmt.Sprint(err); text != said { // not each time the same
+			f.bus.options.Log.Warn("events are not forwarded for now", "stream", stream, "to", f.to.URL, "err", err)
+			said = text
+		}
+		select {
+		case <-time.After(forwardPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// copy goes on behind the last event that the other side has, until something fails.
+func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream string) error {
+	remote, err := f.remote(ctx, js)
+	if err != nil {
+		return err
+	}
+	position, err := f.position(ctx, remote, stream)
+	if err != nil {
+		return err
+	}
+	f.bus.engine.RLock()
+	local := f.bus.running.js
+	f.bus.engine.RUnlock()
+	source, err := local.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: position + 1})
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	f.bus.options.Log.Info("events are forwarded", "stream", stream, "to", f.to.URL, "from", position+1)
+	for {
+		batch, err := source.Fetch(batchSize, jetstream.FetchMaxWait(batchWait))
+		if err != nil {
+			return fmt.Errorf("read stream %s: %w", stream, err)
+		}
+		var messages []*nats.Msg
+		pending := uint64(0)
+		for m := range batch.Messages() {
+			meta, err := m.Metadata()
+			if err != nil {
+				return err
+			}
+			if len(messages) == 0 && meta.Sequence.Stream > position+1 {
+				f.bus.options.Log.Error("events were given up before they could be forwarded", "stream", stream, "count", meta.Sequence.Stream-position-1)
+			}
+			messages = append(messages, f.outgoing(m, stream, meta.Sequence.Stream))
+			position, pending = meta.Sequence.Stream, meta.NumPending
+		}
+		if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoMessages) {
+			return fmt.Errorf("read stream %s: %w", stream, err)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if len(messages) == 0 {
+			continue
+		}
+		f.lag[stream].Store(int64(pending) + int64(len(messages)))
+		if err := publishBatch(ctx, js, messages); err != nil {
+			return fmt.Errorf("forward: %w", err)
+		}
+		f.lag[stream].Store(int64(pending))
+	}
+}
+
+// outgoing is a stored event as it goes to the other side: with its ID, and the place to go on from.
+func (f *forwarder) outgoing(m jetstream.Msg, stream string, sequence uint64) *nats.Msg {
+	header := nats.Header{}
+	for name, values := range m.Headers() {
+		if name == nats.MsgIdHdr || strings.HasPrefix(name, "ce-") || name == "content-type" {
+			header[name] = values
+		}
+	}
+	header.Set(headerPosition, strconv.FormatUint(sequence, 10))
+	return &nats.Msg{Subject: f.subject(stream) + strings.TrimPrefix(m.Subject(), events.Root+"."), Header: header, Data: m.Data()}
+}
+
+func (f *forwarder) subject(stream string) string {
+	return ForwardPrefix + f.to.ID + "." + stream + "."
+}
+
+// remote is the stream on the other side, which is made if it is not there.
+func (f *forwarder) remote(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
+	info, err := js.AccountInfo(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("JetStream of the other NATS: %w", err)
+	}
+	if info.API.Level < minimumLevel {
+		return nil, fmt.Errorf("the other NATS is too old (API level %d): 2.12 or newer is needed", info.API.Level)
+	}
+	stream, err := js.Stream(ctx, ForwardStream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: ForwardStream, Subjects: []string{ForwardPrefix + ">"}, MaxAge: f.bus.options.Retention, Storage: jetstream.FileStorage, AllowAtomicPublish: true, DenyDelete: true, DenyPurge: true,
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stream %q of the other NATS: %w", ForwardStream, err)
+	}
+	if !stream.CachedInfo().Config.AllowAtomicPublish {
+		return nil, fmt.Errorf("stream %q of the other NATS must have allow_atomic", ForwardStream)
+	}
+	return stream, nil
+}
+
+// position is the number, in the local stream, of the last event that the other side has; 0: it has none.
+func (f *forwarder) position(ctx context.Context, remote jetstream.Stream, stream string) (uint64, error) {
+	last, err := remote.GetLastMsgForSubject(ctx, f.subject(stream)+">")
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("last event of the other NATS: %w", err)
+	}
+	n, err := strconv.ParseUint(last.Header.Get(headerPosition), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("last event of the other NATS: %s: %w", headerPosition, err)
+	}
+	return n, nil
+}
+
+// The headers of an atomic batch, ADR-50 of NATS.
+const (
+	headerBatchID     = "Nats-Batch-Id"
+	headerBatchNumber = "Nats-Batch-Sequence"
+	headerBatchCommit = "Nats-Batch-Commit"
+)
+
+// publishBatch stores the messages, all or none, in order.
+func publishBatch(ctx context.Context, js jetstream.JetStream, messages []*nats.Msg) error {
+	ctx, cancel := context.WithTimeout(ctx, commitWait)
+	defer cancel()
+	last := messages[len(messages)-1]
+	if len(messages) > 1 {
+		id := nats.NewInbox()[len(nats.InboxPrefix):]
+		for i, m := range messages {
+			m.Header.Set(headerBatchID, id)
+			m.Header.Set(headerBatchNumber, strconv.Itoa(i+1))
+		}
+		last.Header.Set(headerBatchCommit, "1")
+		for _, m := range messages[:len(messages)-1] {
+			if err := js.Conn().PublishMsg(m); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := js.PublishMsg(ctx, last)
+	return err
+}
