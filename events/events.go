@@ -27,6 +27,7 @@ const Root = "sallyport.v1"
 const (
 	LoginAcceptedType      Type = Root + ".login.accepted"
 	LoginRefusedType       Type = Root + ".login.refused"
+	RefusalsType           Type = Root + ".login.refusals"
 	MethodAcceptedType     Type = Root + ".method.accepted"
 	MethodRejectedType     Type = Root + ".method.rejected"
 	MethodUnknownType      Type = Root + ".method.unknown"
@@ -180,6 +181,20 @@ type LoginRefused struct {
 	SharedWith string `json:"shared_with,omitempty"` // see LoginAccepted
 	DurationMS int64  `json:"duration_ms"`
 }
+
+// Refusals sums up those of a minute that have no event of their own, because there were too many.
+type Refusals struct {
+	Source  string         `json:"source,omitempty"` // an address; IPv6: the /64. Empty: many
+	Count   int            `json:"count"`
+	Reasons map[Reason]int `json:"reasons"`
+	// Accounts are known users that were tried, at most ten.
+	Accounts []string  `json:"accounts,omitempty"`
+	From     time.Time `json:"from"`
+	Until    time.Time `json:"until"`
+}
+
+// EventType implements [Payload].
+func (*Refusals) EventType() Type { return RefusalsType }
 
 // MethodResult is one method's part in a login; its type says the verdict.
 type MethodResult struct {
@@ -385,6 +400,8 @@ func newPayload(t Type) Payload {
 		return &LoginAccepted{}
 	case LoginRefusedType:
 		return &LoginRefused{}
+	case RefusalsType:
+		return &Refusals{}
 	case MethodAcceptedType, MethodRejectedType, MethodUnknownType, MethodFailedType, MethodSkippedType:
 		return &MethodResult{Verdict: t}
 	case ApprovalRequestedType, ApprovalDeliveredType, ApprovalApprovedType, ApprovalDeniedType, ApprovalExpiredType, ApprovalCancelledType,

@@ -127,6 +127,11 @@ type NewCodes struct {
 	Mail bool `json:"mail,omitempty"` // to its user
 }
 
+// Replay asks for what is stored since then.
+type Replay struct {
+	Since time.Time `json:"since"`
+}
+
 // Reloaded says what a reload came to.
 type Reloaded struct {
 	Services int      `json:"services"`

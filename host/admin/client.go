@@ -156,6 +156,12 @@ func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	return call[Reloaded](ctx, c, http.MethodPost, "/v1/reload", nil)
 }
 
+// Replay lets a subscriber get again what is stored for it since then.
+func (c *Client) Replay(ctx context.Context, user string, since time.Time) error {
+	_, err := call[Replay](ctx, c, http.MethodPost, "/v1/events/users/"+url.PathEscape(user)+"/replay", Replay{Since: since})
+	return err
+}
+
 // Follow calls handle for each event since then and, if live, for each that comes until the
 // context ends or the server stops.
 func (c *Client) Follow(ctx context.Context, since time.Time, live bool, handle func(events.Event) error) error {

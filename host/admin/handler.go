@@ -29,6 +29,8 @@ type Backend struct {
 	Approvals Approvals // nil: no server runs
 	Events    Events
 	Reload    func(ctx context.Context) (Reloaded, error) // nil: nothing to reload
+	// Replay lets a subscriber get again what is stored for it since then; nil: no server runs.
+	Replay func(ctx context.Context, user string, since time.Time) error
 	// Snapshot writes the state as a tar; nil: there is none.
 	Snapshot func(ctx context.Context, w io.Writer) error
 	// CheckHome refuses a home folder for an account.
@@ -118,6 +120,7 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("POST /v1/reload", answer(b.Reload != nil, func(r *http.Request) (Reloaded, error) { return b.Reload(r.Context()) }))
 	mux.HandleFunc("GET /v1/state", h.snapshot)
 	mux.HandleFunc("GET /v1/events", h.events)
+	mux.HandleFunc("POST /v1/events/users/{name}/replay", answer(b.Replay != nil, h.replay))
 	mux.HandleFunc("GET /v1/server", answer(true, func(*http.Request) (Server, error) { return h.Server, nil }))
 	return mux
 }
@@ -297,6 +300,14 @@ func (h handler) setStopped(stopped bool) func(*http.Request) (Method, error) {
 	return func(r *http.Request) (Method, error) {
 		return h.Methods.SetStopped(r.PathValue("id"), stopped)
 	}
+}
+
+func (h handler) replay(r *http.Request) (Replay, error) {
+	n, err := read[Replay](r)
+	if err != nil {
+		return n, err
+	}
+	return n, h.Replay(r.Context(), r.PathValue("name"), n.Since)
 }
 
 // events streams one JSON event a line. A failure in the middle is the last line.

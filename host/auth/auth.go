@@ -177,6 +177,7 @@ type Options struct {
 	// Passwords changes passwords of the host's own accounts; nil: nobody can.
 	Passwords   Passwords
 	Approvals   approval.Limits
+	Unrecorded  bool // let users in although the event of it can't be stored
 	NameUnknown bool // put the names of unknown users into events
 	Log         *slog.Logger
 }
@@ -185,6 +186,7 @@ type Options struct {
 type Authority struct {
 	Options
 	breakers breakers
+	refusals refusals
 	desk     *approval.Desk[asked]
 
 	mu      sync.Mutex
@@ -205,7 +207,7 @@ const publishTimeout = 5 * time.Second
 // New makes an Authority.
 func New(o Options) *Authority {
 	return &Authority{
-		Options: o, flights: map[flightKey]*flight{}, stopped: map[string]bool{},
+		Options: o, refusals: refusals{sources: map[string]*refusalSum{}}, flights: map[flightKey]*flight{}, stopped: map[string]bool{},
 		desk: approval.New[asked](approval.Options{Limits: o.Approvals, Store: o.Recorder.Store, Log: o.Log, Now: time.Now}),
 	}
 }
@@ -336,7 +338,10 @@ func (a *Authority) accept(ctx context.Context, attempt Attempt, out Outcome, st
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	if err := a.Recorder.Store(ctx, event); err != nil {
+	switch err := a.Recorder.Store(ctx, event); {
+	case err != nil && a.Unrecorded:
+		a.Log.Error("accepted login not stored", "login", attempt.ID, "user", attempt.User, "peer", event.Peer, "err", err)
+	case err != nil:
 		return refuse(events.EventNotStored, err.Error())
 	}
 	return out
@@ -344,6 +349,9 @@ func (a *Authority) accept(ctx context.Context, attempt Attempt, out Outcome, st
 
 // refuse records why. The event is stored too, but a refusal does not depend on it.
 func (a *Authority) refuse(ctx context.Context, attempt Attempt, out Outcome) {
+	if !a.hasOwnEvent(ctx, attempt, out) {
+		return
+	}
 	event := &events.LoginRefused{
 		Login:      login(attempt, out.Grant.User != "" || a.NameUnknown || attempt.Trial),
 		Reason:     out.Reason,
@@ -379,6 +387,9 @@ func counts(out Outcome) policy.Outcome {
 	}
 	return policy.Failed
 }
+
+// Finish stores what is not stored yet, when no login is under way any more.
+func (a *Authority) Finish(ctx context.Context) { a.refusals.endAll(a.tellSum(ctx)) }
 
 // Close refuses every login from now on, and takes back what people are being asked. Other logins under way go on.
 func (a *Authority) Close() {

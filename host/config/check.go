@@ -51,6 +51,7 @@ func (c *checker) config(raw *rawConfig) *Config {
 	config.Approvals = c.approvals(raw.Approvals)
 	config.Events = c.events(raw.Events)
 	config.Mail = c.mail(raw.Mail, config.Server.Name)
+	config.Metrics = c.metrics(raw.Metrics)
 	for i := range raw.Authentications {
 		config.Authentications = append(config.Authentications, c.authentication(&raw.Authentications[i], config))
 	}
@@ -244,27 +245,6 @@ func (c *checker) folders(raw []rawFolder) (all []policy.VirtualFolder) {
 	return all
 }
 
-func (c *checker) events(r *rawEvents) Events {
-	if r == nil {
-		r = &rawEvents{Body: hcl.EmptyBody()}
-	}
-	e := Events{
-		Listen:       value(r.Listen, "127.0.0.1:4222"),
-		Retention:    c.duration(r.Body, "retention", r.Retention, 90*24*time.Hour, time.Hour, 10*365*24*time.Hour),
-		UnknownNames: value(r.UnknownNames, false),
-	}
-	if e.Listen == "" {
-		return e
-	}
-	if c.address(r.Body, "listen", e.Listen) {
-		host, _, _ := net.SplitHostPort(e.Listen)
-		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			c.problem(rangeOf(r.Body, "listen"), "Not on loopback", `%q: events travel without TLS, so only a loopback address such as "127.0.0.1:4222" is allowed, or "" for no listener`, e.Listen)
-		}
-	}
-	return e
-}
-
 // references checks every name that one block uses of another, and that homes are apart from our own data.
 func (c *checker) references(raw *rawConfig, config *Config) {
 	ids := config.IDs()
@@ -300,6 +280,9 @@ func (c *checker) references(raw *rawConfig, config *Config) {
 	}
 	for i, s := range config.Services {
 		once(rangeOf(raw.Services[i].Body, "listen"), fmt.Sprintf("service %q", s.Name), s.Listen)
+	}
+	if config.Metrics != "" {
+		once(rangeOf(raw.Metrics.Body, "listen"), "metrics", config.Metrics)
 	}
 	if raw.Events != nil && config.Events.Listen != "" {
 		once(rangeOf(raw.Events.Body, "listen"), "events", config.Events.Listen)

@@ -5,6 +5,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/mail"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
+	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
 // Config is a whole, checked configuration with all defaults filled in.
@@ -26,6 +28,7 @@ type Config struct {
 	Approvals       approval.Limits
 	Events          Events
 	Mail            *mail.Settings // nil: no mail is sent
+	Metrics         string         // where they can be read; empty: nowhere
 	Warnings        []string       // what is allowed, and should be known
 }
 
@@ -101,8 +104,30 @@ type Group struct {
 // Events is the block events {}.
 type Events struct {
 	Listen       string // empty: no listener
+	Certificate  string // with PrivateKey; empty: no TLS, on loopback only
+	PrivateKey   string
 	Retention    time.Duration
+	Size         int64 // bytes of the audit stream
+	Required     bool  // a login whose event can't be stored is refused
 	UnknownNames bool
+	Users        []EventsUser
+	Forward      *Forward // nil: events stay here
+}
+
+// EventsUser is a block user "NAME" {} in events {}.
+type EventsUser struct {
+	Name     string
+	Key      string // public nkey
+	Subjects []string
+}
+
+// Forward is the block forward {} in events {}.
+type Forward struct {
+	URL      string
+	Seed     secret.Text // of an nkey, or:
+	User     string
+	Password secret.Text
+	CA       *x509.CertPool
 }
 
 // Group returns the group of that name.

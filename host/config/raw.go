@@ -20,6 +20,7 @@ type rawConfig struct {
 	Approvals       *rawApprovals       `hcl:"approvals,block"`
 	Events          *rawEvents          `hcl:"events,block"`
 	Mail            *rawMail            `hcl:"mail,block"`
+	Metrics         *rawMetrics         `hcl:"metrics,block"`
 	Body            hcl.Body            `hcl:",body"`
 }
 
@@ -172,10 +173,38 @@ type rawApprovals struct {
 }
 
 type rawEvents struct {
-	Listen       *string  `hcl:"listen"`
-	Retention    *string  `hcl:"retention"`
-	UnknownNames *bool    `hcl:"unknown_names"`
-	Body         hcl.Body `hcl:",body"`
+	Listen       *string         `hcl:"listen"`
+	Certificate  *string         `hcl:"certificate"`
+	PrivateKey   *string         `hcl:"private_key"`
+	Retention    *string         `hcl:"retention"`
+	Size         *string         `hcl:"size"`
+	Required     *bool           `hcl:"required"`
+	UnknownNames *bool           `hcl:"unknown_names"`
+	Users        []rawEventsUser `hcl:"user,block"`
+	Forward      *rawForward     `hcl:"forward,block"`
+	Body         hcl.Body        `hcl:",body"`
+}
+
+type rawEventsUser struct {
+	Name     string    `hcl:"name,label"`
+	Key      string    `hcl:"key"`
+	Subjects []string  `hcl:"subjects,optional"`
+	Range    hcl.Range `hcl:",def_range"`
+	Body     hcl.Body  `hcl:",body"`
+}
+
+type rawForward struct {
+	URL  string   `hcl:"url"`
+	Seed *string  `hcl:"seed"`
+	User *string  `hcl:"user"`
+	Pass *string  `hcl:"password"`
+	CA   *string  `hcl:"ca"`
+	Body hcl.Body `hcl:",body"`
+}
+
+type rawMetrics struct {
+	Listen string   `hcl:"listen"`
+	Body   hcl.Body `hcl:",body"`
 }
 
 type rawMail struct {

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
@@ -122,6 +124,7 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts, o
 			Passwords:   ownPasswords{a.accounts},
 			Homes:       homes{a.config},
 			NameUnknown: c.Events.UnknownNames,
+			Unrecorded:  !c.Events.Required,
 			Log:         log,
 		})
 		for _, m := range c.Authentications {
@@ -234,12 +237,22 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 		SeedFile:   a.data.file(seedFile),
 		ServerName: a.config().Server.Name,
 		Retention:  a.config().Events.Retention,
+		Size:       a.config().Events.Size,
 		Log:        a.log,
 	}
-	if need&withListeners != 0 {
-		o.Listen = a.config().Events.Listen
+	for _, u := range a.config().Events.Users {
+		o.Users = append(o.Users, bus.User(u))
 	}
 	var err error
+	if need&withListeners != 0 {
+		o.Listen = a.config().Events.Listen
+		if o.TLS, err = eventsCertificate(a.config()); err != nil {
+			return err
+		}
+		if o.Forward, err = a.forward(); err != nil {
+			return err
+		}
+	}
 	if a.bus, err = bus.Open(ctx, o); err != nil {
 		return err
 	}
@@ -258,6 +271,45 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 		return err
 	}
 	return a.bus.Decisions(ctx, a.approvers.Decided)
+}
+
+// eventsCertificate is the listener's; none: nil.
+func eventsCertificate(c *config.Config) (*tls.Certificate, error) {
+	if c.Events.Certificate == "" {
+		return nil, nil
+	}
+	pair, err := ftps.LoadCertificate(c.Events.Certificate, c.Events.PrivateKey)
+	if err != nil {
+		return nil, fmt.Errorf("events: %w", err)
+	}
+	return &pair, nil
+}
+
+// forward is where events are copied to; nowhere: nil.
+func (a *app) forward() (*bus.Forward, error) {
+	c := a.config().Events.Forward
+	if c == nil {
+		return nil, nil
+	}
+	id, err := serverID(a.data.file(serverIDFile))
+	f := &bus.Forward{URL: c.URL, CA: c.CA, ID: id}
+	switch {
+	case err != nil:
+		return nil, err
+	case c.User != "":
+		f.Option = nats.UserInfo(c.User, c.Password.Reveal())
+	case !c.Seed.Empty():
+		pair, err := nkeys.FromSeed([]byte(c.Seed.Reveal()))
+		if err != nil {
+			return nil, fmt.Errorf("events: forward: %w", err)
+		}
+		key, err := pair.PublicKey()
+		if err != nil {
+			return nil, fmt.Errorf("events: forward: %w", err)
+		}
+		f.Option = nats.Nkey(key, pair.Sign)
+	}
+	return f, nil
 }
 
 // tell stores an event that nobody waits for.

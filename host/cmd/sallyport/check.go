@@ -27,6 +27,9 @@ func (cmd checkCommand) Run(ctx context.Context, c *cli, s streams) error {
 	if _, err := loadCertificates(conf); err != nil {
 		return err
 	}
+	if _, err := eventsCertificate(conf); err != nil {
+		return err
+	}
 	report, err := tryPlugins(ctx, conf, func(config.Authentication) bool { return cmd.Connect })
 	if err != nil {
 		return err

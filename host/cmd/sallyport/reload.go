@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -142,7 +143,8 @@ func needRestart(old, c *config.Config) (names []string) {
 	}
 	differ("server { name }", old.Server.Name != c.Server.Name)
 	differ("server { data_dir }", old.Server.DataDir != c.Server.DataDir)
-	differ("events { }", old.Events != c.Events)
+	differ("events { }", !reflect.DeepEqual(old.Events, c.Events))
+	differ("metrics { }", old.Metrics != c.Metrics)
 	differ("which services there are", !slices.Equal(old.ServiceNames(), c.ServiceNames()))
 	for _, s := range c.Services {
 		before := old.Service(s.Name)

@@ -96,6 +96,9 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 	if _, err := loadCertificates(conf); err != nil {
 		return err
 	}
+	if _, err := eventsCertificate(conf); err != nil {
+		return err
+	}
 	if err := checkLock(conf.Server.DataDir); err != nil {
 		return err
 	}
@@ -171,6 +174,7 @@ func (r *running) prepare() error {
 		}
 		return done, err
 	}
+	backend.Replay = r.bus.Replay
 	api := admin.Handler(backend)
 	r.socket = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.calls.Add(1)
@@ -239,6 +243,7 @@ func (r *running) run(ctx context.Context) {
 		serving.Go(func() { s.Shutdown(limit) })
 	}
 	serving.Wait()
+	r.authority.Finish(context.WithoutCancel(ctx))
 	r.stopping.Store(true)
 	stopped := &events.ServerStopped{Name: r.config().Server.Name, UptimeMS: time.Since(start).Milliseconds()}
 	if err := r.bus.Store(context.WithoutCancel(ctx), stopped); err != nil {
