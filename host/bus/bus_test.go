@@ -40,8 +40,8 @@ func open(t testing.TB, o bus.Options) *bus.Bus {
 	return b
 }
 
-// subscriber connects as a user's program does: plain nats.go and the seed file.
-func subscriber(t testing.TB, b *bus.Bus, o bus.Options) *nats.Conn {
+// plain connects as a user's program does: plain nats.go and the seed file.
+func plain(t testing.TB, b *bus.Bus, o bus.Options) *nats.Conn {
 	t.Helper()
 	key, err := nats.NkeyOptionFromSeed(o.SeedFile)
 	if err != nil {
@@ -83,7 +83,7 @@ func collect(t testing.TB, b *bus.Bus, since time.Time) (names []string) {
 func TestASubscriberSeesEventsAndNothingElse(t *testing.T) {
 	o := options(t)
 	b := open(t, o)
-	conn := subscriber(t, b, o)
+	conn := plain(t, b, o)
 	messages := make(chan *nats.Msg, 10)
 	if _, err := conn.ChanSubscribe(events.Root+".>", messages); err != nil {
 		t.Fatal(err)

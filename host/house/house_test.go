@@ -66,6 +66,7 @@ var rules = map[string][]string{
 	"plugins/ldap":             {"sdk", "sdk/sdknet", "github.com/go-ldap/ldap/v3", "github.com/go-asn1-ber/asn1-ber"},
 	"plugins/radius":           {"sdk", "sdk/sdknet", "layeh.com/radius/..."},
 	"events":                   {},
+	"events/subscriber":        {"events", "github.com/nats-io/nats.go/..."},
 	"events/approver":          {"events", "github.com/nats-io/nats.go/...", "github.com/nats-io/nkeys"},
 	"host/secret":              {},
 	"host/policy":              {"events", "host/secret", "github.com/nbutton23/zxcvbn-go", "golang.org/x/text/..."},
@@ -83,7 +84,7 @@ var rules = map[string][]string{
 	"host/cases":               {"sdk", "host/config", "host/endpoint", "host/sandbox", "host/secret", "github.com/hashicorp/hcl/v2/..."},
 	"host/admin":               {"events", "host/account", "host/approval", "host/mail", "host/policy", "host/secret", "host/state"},
 	"host/cmd/sallyport":       {"..."},
-	"examples":                 {"sdk", "events", "events/approver", "plugins/secsign/idserver", "github.com/nats-io/nats.go"},
+	"examples":                 {"sdk", "events", "events/approver", "events/subscriber", "plugins/secsign/idserver", "github.com/nats-io/nats.go"},
 }
 
 func TestImports(t *testing.T) {

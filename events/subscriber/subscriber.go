@@ -1,0 +1,157 @@
+// Package subscriber reads a server's events in Go: each at least once, in order, also those that were stored while the program did
+// not run. Start at [Connect] and [Subscribe].
+package subscriber
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sallyport-ftps/sallyport/events"
+)
+
+// Connect connects a user of the block events { } with the file of its seed. The user "subscriber" is always there; its seed is
+// data_dir/private/subscriber.nk. It reconnects for ever.
+func Connect(url, user, seedFile string, options ...nats.Option) (*nats.Conn, error) {
+	key, err := nats.NkeyOptionFromSeed(seedFile)
+	if err != nil {
+		return nil, fmt.Errorf("key of %q: %w", user, err)
+	}
+	options = append([]nats.Option{key, nats.CustomInboxPrefix(events.Inbox(user)), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second)}, options...)
+	return nats.Connect(url, options...)
+}
+
+// Filter says which events are wanted.
+type Filter struct {
+	// User is the one of the block events { } that the connection has; empty: "subscriber".
+	User string
+	// Types are types or families of them, without [events.Root]: "login.refused", "approval". None: all.
+	Types []string
+}
+
+func (f Filter) wants(t events.Type) bool {
+	name := strings.TrimPrefix(string(t), events.Root+".")
+	for _, wanted := range f.Types {
+		if wanted = strings.TrimPrefix(wanted, events.Root+"."); name == wanted || strings.HasPrefix(name, wanted+".") {
+			return true
+		}
+	}
+	return len(f.Types) == 0
+}
+
+// streams are those that have some of the types.
+func (f Filter) streams() (names []string) {
+	for _, name := range []string{events.StreamAudit, events.StreamActivity} {
+		wanted := len(f.Types) == 0
+		for _, t := range f.Types {
+			wanted = wanted || events.Type(events.Root+"."+strings.TrimPrefix(t, events.Root+".")).Stream() == name
+		}
+		if wanted {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (f Filter) user() string {
+	if f.User == "" {
+		return "subscriber"
+	}
+	return f.User
+}
+
+// retryPause is before an event that the handler did not take comes again.
+const retryPause = 5 * time.Second
+
+// Subscribe calls handle for each event that is wanted, one at a time, until the context ends. Where it stopped is kept on the
+// server, so the next call goes on there. An event that handle returns an error for comes again later, as does one that was handled
+// when the connection broke: [events.Event.ID] tells it. What a newer server has and this package does not know is passed over.
+func Subscribe(ctx context.Context, conn *nats.Conn, f Filter, handle func(ctx context.Context, e events.Event) error) error {
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var one sync.Mutex
+	var reading sync.WaitGroup
+	for _, stream := range f.streams() {
+		consumer, err := js.Consumer(ctx, stream, events.Consumer(f.user()))
+		if err != nil {
+			return fmt.Errorf("%s of user %q: %w; may it read all of these types?", stream, f.user(), err)
+		}
+		messages, err := consumer.Messages()
+		if err != nil {
+			return fmt.Errorf("%s of user %q: %w", stream, f.user(), err)
+		}
+		context.AfterFunc(ctx, messages.Stop)
+		reading.Go(func() {
+			for {
+				m, err := messages.Next()
+				if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+					return
+				}
+				if err != nil {
+					if conn.IsClosed() || errors.Is(err, jetstream.ErrConsumerDeleted) {
+						stop(fmt.Errorf("%s of user %q: %w", stream, f.user(), err))
+						return
+					}
+					continue // it is on its way back
+				}
+				one.Lock()
+				take(ctx, m, f, handle)
+				one.Unlock()
+			}
+		})
+	}
+	reading.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	return nil
+}
+
+// take handles one event, and says what became of it. If that is not heard, the event comes again.
+func take(ctx context.Context, m jetstream.Msg, f Filter, handle func(ctx context.Context, e events.Event) error) {
+	e, err := events.Decode(m.Headers(), m.Data())
+	if ctx.Err() != nil {
+		return
+	}
+	if err == nil && f.wants(e.Data.EventType()) && handle(ctx, e) != nil {
+		_ = m.NakWithDelay(retryPause)
+		return
+	}
+	_ = m.Ack()
+}
+
+// Replay lets a user begin anew with the events from a sequence number of a stream on; 1 is the oldest that is stored. (By time an
+// administrator can: "sallyport events replay".)
+func Replay(ctx context.Context, conn *nats.Conn, user, stream string, sequence uint64) error {
+	body, err := json.Marshal(map[string]uint64{"seq": sequence})
+	if err != nil {
+		return err
+	}
+	answer, err := conn.RequestWithContext(ctx, "$JS.API.CONSUMER.RESET."+stream+"."+events.Consumer(user), body)
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	var said struct {
+		Error *struct {
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(answer.Data, &said); err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	if said.Error != nil {
+		return fmt.Errorf("replay: %s", said.Error.Description)
+	}
+	return nil
+}
