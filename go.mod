@@ -30,7 +30,10 @@ require (
 	layeh.com/radius v0.0.0-20231213012653-1006025d24f8
 )
 
-require github.com/wneessen/go-mail v0.7.2
+require (
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
+	github.com/wneessen/go-mail v0.7.2
+)
 
 require (
 	filippo.io/hpke v0.4.0 // indirect

@@ -25,50 +25,65 @@ const Root = "sallyport.v1"
 
 // The types of this version.
 const (
-	LoginAcceptedType      Type = Root + ".login.accepted"
-	LoginRefusedType       Type = Root + ".login.refused"
-	RefusalsType           Type = Root + ".login.refusals"
-	MethodAcceptedType     Type = Root + ".method.accepted"
-	MethodRejectedType     Type = Root + ".method.rejected"
-	MethodUnknownType      Type = Root + ".method.unknown"
-	MethodFailedType       Type = Root + ".method.failed"
-	MethodSkippedType      Type = Root + ".method.skipped"
-	SessionOpenedType      Type = Root + ".session.opened"
-	SessionClosedType      Type = Root + ".session.closed"
-	ApprovalRequestedType  Type = Root + ".approval.requested"
-	ApprovalDeliveredType  Type = Root + ".approval.delivered"
-	ApprovalApprovedType   Type = Root + ".approval.approved"
-	ApprovalDeniedType     Type = Root + ".approval.denied"
-	ApprovalExpiredType    Type = Root + ".approval.expired"
-	ApprovalCancelledType  Type = Root + ".approval.cancelled"
-	ApprovalSuspendedType  Type = Root + ".approval.suspended"
-	ApprovalFrozenType     Type = Root + ".approval.frozen"
-	ApprovalRememberedType Type = Root + ".approval.remembered"
-	DecisionRefusedType    Type = Root + ".approval.decision_refused"
-	AccountCreatedType     Type = Root + ".account.created"
-	AccountChangedType     Type = Root + ".account.changed"
-	AccountEnabledType     Type = Root + ".account.enabled"
-	AccountDisabledType    Type = Root + ".account.disabled"
-	AccountDeletedType     Type = Root + ".account.deleted"
-	AccountExpiringType    Type = Root + ".account.expiring"
-	PasswordExpiringType   Type = Root + ".password.expiring"
-	AccountLockedType      Type = Root + ".account.locked"
-	SourceBannedType       Type = Root + ".source.banned"
-	SourceUnbannedType     Type = Root + ".source.unbanned"
-	AccountUnlockedType    Type = Root + ".account.unlocked"
-	PasswordChangedType    Type = Root + ".password.changed"
-	PasswordRefusedType    Type = Root + ".password.refused"
-	ApproverEnrolledType   Type = Root + ".approver.enrolled"
-	ApproverRevokedType    Type = Root + ".approver.revoked"
-	ServerStartedType      Type = Root + ".server.started"
-	ServerStoppedType      Type = Root + ".server.stopped"
-	ServerReloadedType     Type = Root + ".server.reloaded"
-	ServerDegradedType     Type = Root + ".server.degraded"
-	ServerRestoredType     Type = Root + ".server.restored"
-	KeyRotatedType         Type = Root + ".server.key_rotated"
-	MailSentType           Type = Root + ".mail.sent"
-	MailFailedType         Type = Root + ".mail.failed"
+	LoginAcceptedType      Type = Root + ".login.accepted"            // a user got in; it is on disk before the client hears of it
+	LoginRefusedType       Type = Root + ".login.refused"             // a login was refused, and why
+	RefusalsType           Type = Root + ".login.refusals"            // many were refused within a minute; summed up
+	MethodAcceptedType     Type = Root + ".method.accepted"           // a method said yes
+	MethodRejectedType     Type = Root + ".method.rejected"           // a method said no
+	MethodUnknownType      Type = Root + ".method.unknown"            // a method does not know the user
+	MethodFailedType       Type = Root + ".method.failed"             // a method could not say anything: it, or what it asks, is broken
+	MethodSkippedType      Type = Root + ".method.skipped"            // a method was not asked, since an administrator stopped it
+	SessionOpenedType      Type = Root + ".session.opened"            // a client was told that it is in
+	SessionClosedType      Type = Root + ".session.closed"            // a session ended
+	ApprovalRequestedType  Type = Root + ".approval.requested"        // a person is asked
+	ApprovalDeliveredType  Type = Root + ".approval.delivered"        // the request is on their device
+	ApprovalApprovedType   Type = Root + ".approval.approved"         // they said yes
+	ApprovalDeniedType     Type = Root + ".approval.denied"           // they said no
+	ApprovalExpiredType    Type = Root + ".approval.expired"          // they said nothing
+	ApprovalCancelledType  Type = Root + ".approval.cancelled"        // the request was taken back
+	ApprovalSuspendedType  Type = Root + ".approval.suspended"        // another request took its place
+	ApprovalFrozenType     Type = Root + ".approval.frozen"           // the other system asks this person no more
+	ApprovalRememberedType Type = Root + ".approval.remembered"       // an equal login was approved a moment ago
+	DecisionRefusedType    Type = Root + ".approval.decision_refused" // an approver's message did not count
+	AccountCreatedType     Type = Root + ".account.created"           // an account was made
+	AccountChangedType     Type = Root + ".account.changed"           // something is another one now
+	AccountEnabledType     Type = Root + ".account.enabled"           // it may log in again
+	AccountDisabledType    Type = Root + ".account.disabled"          // it may not log in any more
+	AccountDeletedType     Type = Root + ".account.deleted"           // it was deleted
+	AccountExpiringType    Type = Root + ".account.expiring"          // it expires within two weeks
+	PasswordExpiringType   Type = Root + ".password.expiring"         // a password is too old within two weeks
+	AccountLockedType      Type = Root + ".account.locked"            // too many wrong tries
+	SourceBannedType       Type = Root + ".source.banned"             // nobody logs in from an address for a while
+	SourceUnbannedType     Type = Root + ".source.unbanned"           // an administrator lifted a ban
+	AccountUnlockedType    Type = Root + ".account.unlocked"          // an administrator lifted a lock
+	PasswordChangedType    Type = Root + ".password.changed"          // a password is another one
+	PasswordRefusedType    Type = Root + ".password.refused"          // the policy refused a new password
+	ApproverEnrolledType   Type = Root + ".approver.enrolled"         // somebody may decide
+	ApproverRevokedType    Type = Root + ".approver.revoked"          // somebody may decide no more
+	ServerStartedType      Type = Root + ".server.started"            // the first event of a run
+	ServerStoppedType      Type = Root + ".server.stopped"            // the last event of a run that ended in order
+	ServerReloadedType     Type = Root + ".server.reloaded"           // another configuration is in use
+	ServerDegradedType     Type = Root + ".server.degraded"           // a part does not work as it should
+	ServerRestoredType     Type = Root + ".server.restored"           // it works again
+	KeyRotatedType         Type = Root + ".server.key_rotated"        // one-time codes are sealed with a new key
+	MailSentType           Type = Root + ".mail.sent"                 // credentials were mailed
+	MailFailedType         Type = Root + ".mail.failed"               // credentials could not be mailed
 )
+
+// Types lists all.
+func Types() []Type {
+	return []Type{
+		LoginAcceptedType, LoginRefusedType, RefusalsType, MethodAcceptedType, MethodRejectedType,
+		MethodUnknownType, MethodFailedType, MethodSkippedType, SessionOpenedType, SessionClosedType,
+		ApprovalRequestedType, ApprovalDeliveredType, ApprovalApprovedType, ApprovalDeniedType, ApprovalExpiredType,
+		ApprovalCancelledType, ApprovalSuspendedType, ApprovalFrozenType, ApprovalRememberedType, DecisionRefusedType,
+		AccountCreatedType, AccountChangedType, AccountEnabledType, AccountDisabledType, AccountDeletedType,
+		AccountExpiringType, PasswordExpiringType, AccountLockedType, SourceBannedType, SourceUnbannedType,
+		AccountUnlockedType, PasswordChangedType, PasswordRefusedType, ApproverEnrolledType, ApproverRevokedType,
+		ServerStartedType, ServerStoppedType, ServerReloadedType, ServerDegradedType, ServerRestoredType,
+		KeyRotatedType, MailSentType, MailFailedType,
+	}
+}
 
 // Reason says why, from a closed list, so that a program can branch on it.
 type Reason string
