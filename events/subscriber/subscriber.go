@@ -71,8 +71,8 @@ func (f Filter) user() string {
 const retryPause = 5 * time.Second
 
 // Subscribe calls handle for each event that is wanted, one at a time, until the context ends. Where it stopped is kept on the
-// server, so the next call goes on there. An event that handle returns an error for comes again later, as does one that was handled
-// when the connection broke: [events.Event.ID] tells it. What a newer server has and this package does not know is passed over.
+// server, so the next call goes on there. An event that handle returns an error for comes again, and the next ones of its stream wait
+// for it; one that was handled when the connection broke comes again too: [events.Event.ID] tells it. What a newer server has and this package does not know is passed over.
 func Subscribe(ctx context.Context, conn *nats.Conn, f Filter, handle func(ctx context.Context, e events.Event) error) error {
 	js, err := jetstream.New(conn)
 	if err != nil {
@@ -124,11 +124,36 @@ func take(ctx context.Context, m jetstream.Msg, f Filter, handle func(ctx contex
 	if ctx.Err() != nil {
 		return
 	}
-	if err == nil && f.wants(e.Data.EventType()) && handle(ctx, e) != nil {
-		_ = m.NakWithDelay(retryPause)
-		return
+	if err == nil && f.wants(e.Data.EventType()) {
+		done := keep(m)
+		err := handle(ctx, e)
+		done()
+		if err != nil {
+			_ = m.NakWithDelay(retryPause)
+			return
+		}
 	}
 	_ = m.Ack()
+}
+
+// workTick is how often the server is told that an event is being handled: else it sends that again.
+const workTick = 10 * time.Second
+
+func keep(m jetstream.Msg) (done func()) {
+	stop := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(workTick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = m.InProgress()
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() { close(stop) }
 }
 
 // Replay lets a user begin anew with the events from a sequence number of a stream on; 1 is the oldest that is stored. (By time an

@@ -166,7 +166,8 @@ func (b *Bus) consumers(ctx context.Context, s jetstream.Stream, name string) er
 		}
 		keep = append(keep, events.Consumer(u.Name))
 		_, err := s.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-			Durable: events.Consumer(u.Name), FilterSubjects: subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: 1000, MaxWaiting: 64,
+			Durable: events.Consumer(u.Name), FilterSubjects: subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxWaiting: 64,
+			MaxAckPending: 1, // so that they come in order, whatever is not taken
 		})
 		if err != nil {
 			return fmt.Errorf("events.user %q: %w", u.Name, err)

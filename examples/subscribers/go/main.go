@@ -1,65 +1,49 @@
-// A subscriber in plain nats.go: it prints who logged in and who was refused, as it happens.
+// A subscriber in Go: it prints who logged in and who was refused, as it happens, and goes on where it stopped.
 //
 //	go run ./examples/subscribers/go -seed data/private/subscriber.nk
 package main
 
 import (
-	"errors"
+	"context"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"os/signal"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/events/subscriber"
 )
 
 func main() {
 	url := flag.String("url", "nats://127.0.0.1:4222", "events { listen } of config.hcl")
-	seed := flag.String("seed", "data/private/subscriber.nk", "the subscriber's key, made by the server")
+	user := flag.String("user", "subscriber", `a user of events { }, or "subscriber", which is always there`)
+	seed := flag.String("seed", "data/private/subscriber.nk", "the user's key")
 	flag.Parse()
 
-	key, err := nats.NkeyOptionFromSeed(*seed)
-	if err != nil {
-		log.Fatal(err)
-	}
-	conn, err := nats.Connect(*url, key, nats.MaxReconnects(-1))
+	conn, err := subscriber.Connect(*url, *user, *seed)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer conn.Close()
-
-	// Any subject below works, such as sallyport.v1.login.refused for refusals only.
-	if _, err := conn.Subscribe(events.Root+".>", show); err != nil {
-		log.Fatal(err)
-	}
-	if err := conn.Flush(); err != nil {
-		log.Fatal(err)
-	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	fmt.Println("subscribed")
-
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt)
-	<-interrupted
+	// Types: []string{"login.refused"} would want refusals only.
+	if err := subscriber.Subscribe(ctx, conn, subscriber.Filter{User: *user}, show); err != nil {
+		log.Fatal(err)
+	}
 }
 
-func show(m *nats.Msg) {
-	e, err := events.Decode(m.Header, m.Data)
-	if errors.Is(err, events.ErrUnknownType) {
-		return // a newer server has more types
-	}
-	if err != nil {
-		log.Print(err)
-		return
-	}
+func show(_ context.Context, e events.Event) error {
+	at := e.Time.Local().Format("15:04:05")
 	switch d := e.Data.(type) {
 	case *events.LoginAccepted:
-		fmt.Printf("%s  %s logged in from %s (%s)\n", e.Time.Local().Format("15:04:05"), d.User, d.Peer, d.Method)
+		fmt.Printf("%s  %s logged in from %s (%s)\n", at, d.User, d.Peer, d.Method)
 	case *events.LoginRefused:
-		fmt.Printf("%s  %q was refused from %s: %s\n", e.Time.Local().Format("15:04:05"), d.User, d.Peer, d.Reason)
+		fmt.Printf("%s  %q was refused from %s: %s\n", at, d.User, d.Peer, d.Reason)
 	default:
-		fmt.Printf("%s  %s\n", e.Time.Local().Format("15:04:05"), e.Data.EventType())
+		fmt.Printf("%s  %s\n", at, e.Data.EventType())
 	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
@@ -11,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -215,44 +213,6 @@ func readTree(t testing.TB, dir string) string {
 		t.Fatal(err)
 	}
 	return b.String()
-}
-
-// TestSubscriber runs examples/subscribers/go: a program of the user's own sees what happens.
-func TestSubscriber(t *testing.T) {
-	needPrograms(t, "curl")
-	s := newServer(t, "")
-	s.addAccount("alice")
-	program := s.path("subscriber")
-	build := exec.Command("go", "build", "-o", program, "./examples/subscribers/go")
-	build.Dir = repository(t)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	subscriber := exec.Command(program, "-url", "nats://"+s.events, "-seed", s.path("data", "private", seedFile))
-	out, err := subscriber.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := subscriber.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = subscriber.Process.Kill(); _ = subscriber.Wait() }()
-	lines := bufio.NewScanner(out)
-	expect := func(part string) {
-		t.Helper()
-		for lines.Scan() {
-			if strings.Contains(lines.Text(), part) {
-				return
-			}
-		}
-		t.Errorf("no line with %q", part)
-	}
-	expect("subscribed")
-	_, _ = s.try("curl", "-sS", "--ssl-reqd", "-k", "--user", "alice:wrong", "ftp://"+s.explicit+"/")
-	s.run("curl", "-sS", "--ssl-reqd", "-k", "--user", "alice:"+goodPassword, "ftp://"+s.explicit+"/")
-	expect(`"alice" was refused from 127.0.0.1:`)
-	expect("alice logged in from 127.0.0.1:")
-	expect("sallyport.v1.session.closed")
 }
 
 // TestKill kills the server in the middle of everything. make soak does it a hundred times.
