@@ -147,7 +147,29 @@ approvals {                        # how often a person is asked for a second fa
 # }
 
 events {
-  listen        = "127.0.0.1:4222" # the embedded NATS for subscribers, on loopback; "": none
+  listen        = "127.0.0.1:4222" # the embedded NATS for subscribers; "": none
+  # certificate = "/etc/sallyport/events.crt"  # PEM, with private_key. Without them only loopback
+  # private_key = "/etc/sallyport/events.key"  # is allowed, since events would travel in the clear
   retention     = "90d"
+  size          = "1GiB"           # of the audit events, and a quarter of activity; then the oldest go
+  required      = true             # a login whose event can't be stored is refused. false: it is let in
   unknown_names = false            # true: events name users whom no method knows (people type passwords there)
+
+  # Who may read, beside "subscriber", whose key is in data_dir/private. "sallyport events key FILE" makes keys.
+  # user "siem" {
+  #   key      = "UAP4NCAIK7SIOKSGG2K6FNM2HBAJEO77FC2DEVRYLSZVTPBAMJYSI6QH"
+  #   subjects = ["sallyport.v1.login.>", "sallyport.v1.account.>"]  # without: all
+  # }
+
+  # A copy of all events on another NATS, 2.12 or newer, in its stream "sallyport".
+  # forward {
+  #   url      = "tls://nats.example.org:4222"
+  #   seed     = file("/etc/sallyport/forward.nk")  # or user and password
+  #   ca       = file("ca.pem")    # trusted in place of the system's
+  # }
 }
+
+# For Prometheus, on loopback: /metrics, /healthz, /readyz.
+# metrics {
+#   listen = "127.0.0.1:9121"
+# }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/go-crypt/crypt"
 
@@ -37,7 +38,10 @@ var ErrOverloaded = errors.New("too many password checks are waiting")
 // would compute 64 hashes side by side and all of them slower (see make bench).
 type Hasher struct {
 	workers int
-	key     []byte // keys the fingerprints of equal checks
+	// OnHash hears how long each hash took; nil: nobody does. It is set before the first.
+	OnHash func(time.Duration)
+
+	key []byte // keys the fingerprints of equal checks
 
 	mu      sync.Mutex
 	running int
@@ -192,7 +196,11 @@ func (h *Hasher) remove(c *check) {
 // work runs checks until none waits.
 func (h *Hasher) work() {
 	for c := h.next(); c != nil; c = h.next() {
+		start := time.Now()
 		c.match, c.err = c.run()
+		if h.OnHash != nil {
+			h.OnHash(time.Since(start))
+		}
 		h.mu.Lock()
 		delete(h.shared, c.print)
 		h.mu.Unlock()

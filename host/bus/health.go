@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/sallyport-ftps/sallyport/events"
 )
 
@@ -192,15 +194,25 @@ func (b *Bus) watchSize(ctx context.Context) {
 	}
 }
 
-// fullness is how much of its size the audit stream has, from 0 to 1.
-func (b *Bus) fullness(ctx context.Context) (float64, error) {
+// Streams are the sizes of the streams, by name.
+func (b *Bus) Streams(ctx context.Context) map[string]jetstream.StreamInfo {
 	b.engine.RLock()
 	js := b.running.js
 	b.engine.RUnlock()
-	stream, err := js.Stream(ctx, events.StreamAudit)
-	if err != nil {
-		return 0, err
+	all := map[string]jetstream.StreamInfo{}
+	for _, s := range b.options.streams() {
+		if stream, err := js.Stream(ctx, s.name); err == nil {
+			all[s.name] = *stream.CachedInfo()
+		}
 	}
-	info := stream.CachedInfo()
+	return all
+}
+
+// fullness is how much of its size the audit stream has, from 0 to 1.
+func (b *Bus) fullness(ctx context.Context) (float64, error) {
+	info, ok := b.Streams(ctx)[events.StreamAudit]
+	if !ok {
+		return 0, ErrBroken
+	}
 	return float64(info.State.Bytes) / float64(info.Config.MaxBytes), nil
 }

@@ -73,6 +73,7 @@ func (p *Plugin) instantiate(ctx context.Context) (*instance, error) {
 		memory.release()
 		return nil, err
 	}
+	p.runtime.created.Add(1)
 	i := &instance{module: module, memory: memory, keys: map[string]string{}}
 	for _, name := range p.globals {
 		global, ok := module.ExportedGlobal(name).(api.MutableGlobal)
@@ -137,8 +138,10 @@ func (p *Plugin) setGlobals(i *instance) error {
 // host, and which can be made pristine again, is kept.
 func (p *Plugin) put(ctx context.Context, i *instance, clean bool) {
 	if clean && p.restore(i) && p.pushIdle(i) {
+		p.runtime.resets.Add(1)
 		return
 	}
+	p.runtime.discards.Add(1)
 	i.discard(ctx)
 }
 

@@ -335,6 +335,7 @@ func (a *attempt) once(ctx context.Context) (_ Result, _ *suspension, err error)
 
 // execute holds the instance.
 func (a *attempt) execute(ctx context.Context, g *guest) (verdict int32, err error) {
+	a.plugin.runtime.runs.Add(1)
 	i, err := a.plugin.take(ctx)
 	if err != nil {
 		return 0, g.explain(ctx, err)

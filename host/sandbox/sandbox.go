@@ -58,8 +58,24 @@ type Runtime struct {
 	withdrawing sync.WaitGroup                  // attempts that were given up
 	pagemap     *os.File                        // what the kernel says of our pages; nil: nothing
 
+	runs, created, resets, discards atomic.Int64
+
 	mu      sync.Mutex
 	plugins map[*Plugin]bool // that are loaded
+}
+
+// Usage is what was done since the start.
+type Usage struct {
+	Runs      int64
+	Created   int64 // instances
+	Resets    int64 // instances that were put back after a run
+	Discards  int64
+	Executing int // guests, now
+}
+
+// Usage returns what was done so far.
+func (r *Runtime) Usage() Usage {
+	return Usage{Runs: r.runs.Load(), Created: r.created.Load(), Resets: r.resets.Load(), Discards: r.discards.Load(), Executing: len(r.slots)}
 }
 
 // New makes a Runtime.

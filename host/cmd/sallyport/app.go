@@ -35,6 +35,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/config"
 	"github.com/sallyport-ftps/sallyport/host/ftps"
 	"github.com/sallyport-ftps/sallyport/host/mail"
+	"github.com/sallyport-ftps/sallyport/host/metrics"
 	"github.com/sallyport-ftps/sallyport/host/outbox"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/sandbox"
@@ -56,6 +57,7 @@ const (
 // app is the wired program.
 type app struct {
 	log       *slog.Logger
+	metrics   *metrics.Metrics
 	data      *dataDir
 	accounts  *account.Accounts
 	approvers *approval.Approvers
@@ -84,6 +86,7 @@ type setup struct {
 // this process, which no plugin may connect to.
 func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts, own ...net.Addr) (_ *app, err error) {
 	a := &app{log: log, current: &setup{config: c, gone: make(chan struct{})}}
+	a.metrics = a.newMetrics(context.WithoutCancel(ctx))
 	if a.data, err = openDataDir(c.Server.DataDir); err != nil {
 		return nil, err
 	}
@@ -117,7 +120,7 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts, o
 		}
 		a.authority = auth.New(auth.Options{
 			Name:        c.Server.Name,
-			Recorder:    a.bus,
+			Recorder:    recorder{a.bus, a.metrics},
 			Attempts:    attempts,
 			Approvals:   c.Approvals,
 			Codes:       a.accounts,
@@ -203,6 +206,7 @@ func (a *app) openAccounts(ctx context.Context) error {
 	}
 	a.closers = append(a.closers, func() { _ = store.Close() })
 	hasher := account.NewHasher(runtime.GOMAXPROCS(0))
+	hasher.OnHash = a.metrics.Hashed
 	id, err := serverID(a.data.file(serverIDFile))
 	if err != nil {
 		return err

@@ -52,4 +52,6 @@ func (a *app) openAttempts(ctx context.Context) (*policy.Attempts, error) {
 }
 
 // publishChanges stores the events of changes, also of those that were made while no server ran.
-func (a *app) publishChanges(ctx context.Context) { a.outbox.Run(ctx, a.bus.Publish, a.log) }
+func (a *app) publishChanges(ctx context.Context) {
+	a.outbox.Run(ctx, recorder{a.bus, a.metrics}.Publish, a.log)
+}

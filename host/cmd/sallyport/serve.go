@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -84,6 +85,7 @@ type running struct {
 	certificate string // file of the self-signed one; empty: none is used
 	socket      *http.Server
 	calls       sync.WaitGroup // on the socket
+	ending      atomic.Bool    // no login is let in any more
 }
 
 // serve runs the server until the context ends, then lets transfers finish. Whatever can be
@@ -159,8 +161,11 @@ func (r *running) prepare() error {
 		r.services = append(r.services, ftps.New(ftps.Options{
 			Name: s.Name, Banner: "Sallyport FTPS", Listener: r.listeners[i], Implicit: s.Implicit, PassiveFirst: s.PassiveFirst, PassiveLast: s.PassiveLast,
 			Boot: boot, Private: r.data.private, Limits: ftps.DefaultLimits(), Log: r.log, Settings: r.settings(s, *pairs[i]),
-		}, r.authority, r.bus))
+		}, r.authority, recorder{r.bus, r.metrics}))
 		r.log.Info("service listens", "service", s.Name, "address", r.listeners[i].Addr().String(), "tls", mode(s), "methods", strings.Join(s.Authentications, ","))
+	}
+	if err := r.serveMetrics(); err != nil {
+		return fmt.Errorf("metrics: %w", err)
 	}
 	socket, err := r.data.listenSocket()
 	if err != nil {
@@ -236,6 +241,7 @@ func (r *running) run(ctx context.Context) {
 	<-ctx.Done()
 
 	r.log.Info("shutting down", "timeout", r.config().Server.ShutdownTimeout)
+	r.ending.Store(true)
 	r.authority.Close()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config().Server.ShutdownTimeout)
 	defer cancel()
