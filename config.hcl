@@ -35,7 +35,7 @@ authentication "accounts" {
   timeout                = "30s"
   settings               = {}      # local knows allowed_groups = ["uk-sales"]; empty: every group
   test_at_start          = false   # true: no start, and no reload, if what it asks can't be reached
-  debug                  = false   # true: its dialogue with others is in the log, with secrets masked
+  debug                  = false   # true: its dialogue with others is in the log, with secrets masked; the names that users type are in it
   second_factor          = []      # methods that must also accept, asked in order
   second_factor_required = true    # false: who is known to none of them, or only to stopped ones, gets in without
   remember               = "60s"   # as a second factor: equal logins need no second approval so long, and as long as a session is open; "0s": none does

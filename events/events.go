@@ -261,6 +261,8 @@ type PasswordChanged struct {
 	Self bool `json:"self,omitempty"`
 	// Rules are those of the policy that refused, such as "length" or "strength".
 	Rules []string `json:"rules,omitempty"`
+	// Skipped is how many refusals for the account before this one have no event, since there were too many in a minute.
+	Skipped int `json:"skipped,omitempty"`
 	// Until is when it will have been good for as long as it may be.
 	Until time.Time `json:"until,omitzero"`
 }

@@ -93,6 +93,8 @@ type Accounts struct {
 	kinds  atomic.Pointer[[]kind]
 	now    func() time.Time
 
+	refused refusedCounts
+
 	rotating  sync.Mutex   // held by whoever exchanges the key
 	enrolling sync.RWMutex // held, for reading, from sealing with the key until that is stored
 }

@@ -415,3 +415,25 @@ func TestUnknownNamesCostTheSame(t *testing.T) {
 		t.Errorf("events %q", all)
 	}
 }
+
+// Who lets the policy refuse passwords all day fills no stream with that.
+func TestRefusedPasswordsAreSummedUp(t *testing.T) {
+	accounts, store := newAccounts(t)
+	if _, err := accounts.Add(t.Context(), account.Account{Name: "alice"}, good); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if _, err := accounts.SetPassword(t.Context(), "alice", secret.New("short"), account.Terms{}); err == nil {
+			t.Fatal("it was taken")
+		}
+	}
+	refused := 0
+	for _, one := range told(t, store) {
+		if strings.Contains(one, "password.refused") {
+			refused++
+		}
+	}
+	if refused != 5 {
+		t.Errorf("%d events", refused)
+	}
+}

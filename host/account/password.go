@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
@@ -72,6 +74,10 @@ func (a *Accounts) replacePassword(ctx context.Context, r record, password secre
 	var refusal *policy.Refusal
 	if errors.As(err, &refusal) {
 		e := &events.PasswordChanged{Change: events.PasswordRefusedType, Account: r.Name, Self: self}
+		var tell bool
+		if e.Skipped, tell = a.refused.take(r.Name, a.now()); !tell {
+			return Account{}, err
+		}
 		for _, rule := range refusal.Rules {
 			e.Rules = append(e.Rules, string(rule))
 		}
@@ -93,6 +99,51 @@ func (a *Accounts) replacePassword(ctx context.Context, r record, password secre
 		return true
 	})
 	return changed, errors.Join(conflict, err)
+}
+
+// A user could let the policy refuse passwords all day: within a minute only so many have an event.
+const (
+	refusedWindow = time.Minute
+	refusedEvents = 5
+	refusedNames  = 1000 // accounts that are remembered
+)
+
+// refusedCounts are the refusals of the last minute, by account.
+type refusedCounts struct {
+	mu    sync.Mutex
+	names map[string]*refusedCount
+}
+
+type refusedCount struct {
+	since         time.Time
+	told, skipped int
+}
+
+// take reports whether a refusal has an event, and how many before it had none.
+func (c *refusedCounts) take(name string, now time.Time) (skipped int, tell bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one := c.names[name]
+	if one == nil {
+		if len(c.names) >= refusedNames {
+			maps.DeleteFunc(c.names, func(_ string, old *refusedCount) bool { return now.Sub(old.since) >= refusedWindow })
+		}
+		if c.names == nil {
+			c.names = map[string]*refusedCount{}
+		}
+		one = &refusedCount{since: now}
+		c.names[name] = one
+	}
+	if now.Sub(one.since) >= refusedWindow {
+		one.since, one.told = now, 0
+	}
+	if one.told >= refusedEvents {
+		one.skipped++
+		return 0, false
+	}
+	one.told++
+	skipped, one.skipped = one.skipped, 0
+	return skipped, true
 }
 
 // reused compares with the last passwords, one after the other: each takes its turn among the logins.

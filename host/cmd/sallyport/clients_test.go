@@ -218,7 +218,7 @@ func readTree(t testing.TB, dir string) string {
 // TestKill kills the server in the middle of everything. make soak does it a hundred times.
 func TestKill(t *testing.T) {
 	needPrograms(t, "curl")
-	killRounds(t, 4)
+	killRounds(t, 5)
 }
 
 func killRounds(t *testing.T, rounds int) {
@@ -314,6 +314,13 @@ password_policy {
 	if acknowledged := logins.Load() + uploads.Load(); accepted < acknowledged {
 		t.Errorf("%d logins were acknowledged, %d events are there", acknowledged, accepted)
 	}
+	tail := s.sallyport("", "events", "tail", "--since", "24h", "--no-follow", "--json", "--type", "account.created")
+	for _, name := range added {
+		if n := strings.Count(tail, `"account":"`+name+`"`); n != 1 {
+			t.Errorf("account %s was acknowledged, and has %d events", name, n)
+		}
+	}
+	t.Log(s.sallyport("", "events", "verify")) // no gap, none twice, in order
 	t.Logf("%d kills: %d accounts, %d logins, %d uploads acknowledged; %d login.accepted stored, %d files complete", rounds, len(added), logins.Load(), uploads.Load(), accepted, complete)
 	if len(added) == 0 || logins.Load() < 2 {
 		t.Error("too little happened to show anything")

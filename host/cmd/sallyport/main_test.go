@@ -266,6 +266,7 @@ type server struct {
 	log      syncBuffer
 	process  *exec.Cmd
 	ended    chan error
+	verbose  bool
 }
 
 type syncBuffer struct {
@@ -370,6 +371,9 @@ func (s *server) path(parts ...string) string {
 func (s *server) start() {
 	s.t.Helper()
 	s.process = s.command("serve")
+	if s.verbose {
+		s.process.Args = append(s.process.Args, "--verbose")
+	}
 	s.process.Stderr = &s.log
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
