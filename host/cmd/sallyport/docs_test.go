@@ -220,12 +220,25 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// mustCompile compiles a few lines of a plugin.
+// mustCompile compiles a few lines of a plugin, or of a subscriber.
 func mustCompile(t *testing.T, repo, lines string) {
 	t.Helper()
 	dir := t.TempDir()
-	source := "package snippet\n\nimport (\n\t\"time\"\n\n\t\"github.com/sallyport-ftps/sallyport/sdk\"\n)\n\nfunc snippet(a sdk.Attempt, url string) (string, error) {\n" +
+	const ours = "github.com/sallyport-ftps/sallyport/"
+	source := "package snippet\n\nimport (\n\t\"context\"\n\t\"fmt\"\n\n\t\"" + ours + "events\"\n\t\"" + ours + "events/subscriber\"\n)\n\nfunc snippet(ctx context.Context) error {\n" + lines + "\treturn err\n}\n"
+	if !strings.Contains(lines, "subscriber.") {
+		source = pluginSnippet(lines)
+	}
+	build(t, repo, dir, source, lines)
+}
+
+func pluginSnippet(lines string) string {
+	return "package snippet\n\nimport (\n\t\"time\"\n\n\t\"github.com/sallyport-ftps/sallyport/sdk\"\n)\n\nfunc snippet(a sdk.Attempt, url string) (string, error) {\n" +
 		lines + "\treturn status, err\n}\n\nvar _ = time.Second\n"
+}
+
+func build(t *testing.T, repo, dir, source, lines string) {
+	t.Helper()
 	write := func(name, text string) string {
 		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -237,9 +250,9 @@ func mustCompile(t *testing.T, repo, lines string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-overlay", write("overlay.json", string(replace)), "./examples/snippet")
-	build.Dir = repo
-	if out, err := build.CombinedOutput(); err != nil {
+	compile := exec.Command("go", "build", "-overlay", write("overlay.json", string(replace)), "./examples/snippet")
+	compile.Dir = repo
+	if out, err := compile.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s\nin\n%s", err, out, lines)
 	}
 }
