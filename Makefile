@@ -53,7 +53,7 @@ deps:
 check: plugins ## format, vet, staticcheck, tidy, import rules, known vulnerabilities
 	@unformatted=$$($(GO) run $(GOFUMPT) -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags bench,soak ./host/cmd/sallyport ./host/sandbox ./host/account
+	$(GO) vet -tags bench,soak ./host/cmd/sallyport ./host/sandbox ./host/account ./host/bus
 	GOOS=darwin GOARCH=arm64 $(GO) build ./host/...
 	GOOS=wasip1 GOARCH=wasm $(GO) vet -unsafeptr=false ./sdk/... $(PLUGINS:%=./plugins/%) ./examples/plugins/...
 	$(GO) run $(STATICCHECK) ./...
@@ -65,7 +65,7 @@ check: plugins ## format, vet, staticcheck, tidy, import rules, known vulnerabil
 	else echo "$$out"; exit 1; fi
 
 bench: deps plugins ## measure: a table with units, compared within the run
-	$(GO) test -count=1 -tags bench -run TestBench -v ./host/cmd/sallyport ./host/sandbox ./host/account | grep -v '^=== \|^--- '
+	$(GO) test -count=1 -tags bench -run TestBench -timeout 30m -v ./host/cmd/sallyport ./host/sandbox ./host/account ./host/bus | grep -v '^=== \|^--- '
 
 soak: deps plugins ## what takes long: 1 GiB of files, a hundred kills, a thousand reloads, the hostile plugins without the rewrite
 	$(GO) test -count=1 -tags soak -run Soak -timeout 20m -v ./host/sandbox

@@ -73,43 +73,46 @@ func TestBenchSlowSubscriber(t *testing.T) {
 	o := quiet(t)
 	b := open(t, o)
 	storing(t, b, 8, 500) // warm
-	_, _, alone := storing(t, b, 8, 1000)
+	_, _, alone := storing(t, b, 8, 1500)
+	release := make(chan struct{})
+	defer close(release)
 	key, err := nats.NkeyOptionFromSeed(o.SeedFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := nats.Connect("nats://"+b.Addr(), key, nats.SetCustomDialer(stalled{}), nats.Timeout(2*time.Second))
+	conn, err := nats.Connect("nats://"+b.Addr(), key, nats.SetCustomDialer(stalled{release}), nats.NoReconnect(), nats.Timeout(2*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Subscribe(events.Root+".>", func(*nats.Msg) { select {} }); err != nil {
+	if _, err := conn.Subscribe(events.Root+".>", func(*nats.Msg) { <-release }); err != nil {
 		t.Fatal(err)
 	}
 	_ = conn.Flush()
-	_, _, slow := storing(t, b, 8, 1000)
+	_, _, slow := storing(t, b, 8, 1500) // more than it may lag behind
 	row("a second while a subscriber does not read", "%.0f, %.2f of %.0f without it", slow, slow/alone, alone)
 }
 
 // stalled dials with a small receive buffer, and reads nothing once it was told so.
-type stalled struct{}
+type stalled struct{ release chan struct{} }
 
-func (stalled) Dial(network, address string) (net.Conn, error) {
+func (s stalled) Dial(network, address string) (net.Conn, error) {
 	c, err := net.Dial(network, address)
 	if err == nil {
 		_ = c.(*net.TCPConn).SetReadBuffer(4096)
 	}
-	return &lazy{Conn: c, start: time.Now()}, err
+	return &lazy{Conn: c, start: time.Now(), release: s.release}, err
 }
 
 type lazy struct {
 	net.Conn
-	start time.Time
+	start   time.Time
+	release chan struct{}
 }
 
 func (l *lazy) Read(p []byte) (int, error) {
 	if time.Since(l.start) > 500*time.Millisecond {
-		time.Sleep(time.Hour)
+		<-l.release
 	}
 	return l.Conn.Read(p)
 }
