@@ -164,7 +164,7 @@ func (b *Bus) restart(ctx context.Context) error {
 const (
 	fullAt   = 0.8
 	emptyAt  = 0.7
-	sizeTick = time.Minute
+	sizeTick = 10 * time.Second
 )
 
 // watchSize tells, once each time, when the audit stream is nearly full.

@@ -116,3 +116,37 @@ func fill(t *testing.T, name string) {
 		}
 	}
 }
+
+// Before the oldest audit events have to go, it is said.
+func TestNearlyFull(t *testing.T) {
+	o := options(t)
+	o.Size = 1 << 20
+	b := open(t, o)
+	for range 3000 { // more than it holds
+		if err := b.Store(t.Context(), refused("alice")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+		told := 0
+		err := b.Follow(t.Context(), bus.FollowOptions{Since: time.Now().Add(-time.Hour)}, func(e events.Event) error {
+			if d, ok := e.Data.(*events.ServerDegraded); ok && d.Reason == events.EventsFull {
+				told++
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told == 1 {
+			break
+		}
+		if told > 1 || time.Now().After(deadline) {
+			t.Fatalf("told %d times", told)
+		}
+	}
+	info := b.Streams(t.Context())[events.StreamAudit]
+	if info.State.Bytes > 1<<20 {
+		t.Errorf("it has %d bytes", info.State.Bytes)
+	}
+}

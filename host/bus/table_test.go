@@ -21,7 +21,9 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/bus"
 )
 
-func row(what, format string, args ...any) { fmt.Printf("events  %-52s %s\n", what, fmt.Sprintf(format, args...)) }
+func row(what, format string, args ...any) {
+	fmt.Printf("events  %-52s %s\n", what, fmt.Sprintf(format, args...))
+}
 
 func quiet(t testing.TB) bus.Options {
 	o := options(t)
