@@ -88,7 +88,8 @@ type Bus struct {
 	own      nkeys.KeyPair // our own
 	counters map[string]*counter
 	health   health
-	lag      map[string]*atomic.Int64 // events that are not forwarded yet
+	// forwarded are the numbers, in the local streams, of the last events that the other NATS has.
+	forwarded map[string]*atomic.Uint64
 
 	engine    sync.RWMutex // guards what follows
 	running   *engine
@@ -102,6 +103,7 @@ type Bus struct {
 	mu      sync.Mutex
 	closed  bool
 	dropped int64
+	missing map[string]uint64 // of those, by stream, that no number was used up for yet
 }
 
 // Open starts the server and makes the streams.
@@ -116,11 +118,11 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		return nil, fmt.Errorf("make server key: %w", err)
 	}
 	b := &Bus{
-		options: o, boot: uuid.NewString(), own: own, counters: map[string]*counter{}, lag: map[string]*atomic.Int64{},
-		notes: make(chan events.Event, noteQueue), written: make(chan struct{}), health: health{wake: make(chan struct{}, 1)},
+		options: o, boot: uuid.NewString(), own: own, counters: map[string]*counter{}, forwarded: map[string]*atomic.Uint64{},
+		missing: map[string]uint64{}, notes: make(chan events.Event, noteQueue), written: make(chan struct{}), health: health{wake: make(chan struct{}, 1)},
 	}
 	for _, s := range o.streams() {
-		b.counters[s.name], b.lag[s.name] = newCounter(), &atomic.Int64{}
+		b.counters[s.name], b.forwarded[s.name] = newCounter(), &atomic.Uint64{}
 	}
 	if b.running, err = b.start(ctx); err != nil {
 		return nil, err
@@ -187,8 +189,9 @@ func (b *Bus) Note(data events.Payload) {
 		default:
 		}
 		select {
-		case <-b.notes:
+		case old := <-b.notes:
 			b.dropped++
+			b.missing[old.Data.EventType().Stream()]++
 		default:
 		}
 	}
@@ -197,6 +200,13 @@ func (b *Bus) Note(data events.Payload) {
 func (b *Bus) writeNotes(ctx context.Context) {
 	defer close(b.written)
 	for e := range b.notes {
+		b.mu.Lock()
+		missing := b.missing
+		b.missing = map[string]uint64{}
+		b.mu.Unlock()
+		for name, n := range missing {
+			b.counters[name].skip(ctx, n)
+		}
 		if err := b.publish(ctx, e, false); err != nil && !errors.Is(err, ErrBroken) {
 			b.options.Log.Warn("event not stored", "type", e.Data.EventType(), "err", err)
 		}

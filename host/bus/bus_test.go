@@ -330,3 +330,28 @@ func TestSequence(t *testing.T) {
 		t.Errorf("%d events in %v: %v", count, next, err)
 	}
 }
+
+// Notes that were dropped, because too many waited, are seen to be missing.
+func TestDroppedNotesLeaveAGap(t *testing.T) {
+	o := options(t)
+	o.Log = slog.New(slog.DiscardHandler)
+	b := open(t, o)
+	const count = 100_000
+	for range count {
+		b.Note(session("x"))
+	}
+	b.Close()
+	b = open(t, o)
+	var stored, last uint64
+	boot := ""
+	err := b.Follow(t.Context(), bus.FollowOptions{Since: time.Now().Add(-time.Hour)}, func(e events.Event) error {
+		if boot == "" || e.Boot == boot {
+			boot, last = e.Boot, e.Sequence
+			stored++
+		}
+		return nil
+	})
+	if err != nil || last != count || stored >= count {
+		t.Errorf("%d stored, the last number is %d: %v", stored, last, err)
+	}
+}

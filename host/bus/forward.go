@@ -45,7 +45,7 @@ const (
 type forwarder struct {
 	bus *Bus
 	to  Forward
-	lag map[string]*atomic.Int64
+	at  map[string]*atomic.Uint64 // see Bus.forwarded
 }
 
 // startForward begins to copy, and goes on until the bus closes.
@@ -68,7 +68,7 @@ func (b *Bus) startForward(ctx context.Context, to Forward) error {
 		conn.Close()
 		return fmt.Errorf("forward to %s: %w", to.URL, err)
 	}
-	f := &forwarder{bus: b, to: to, lag: b.lag}
+	f := &forwarder{bus: b, to: to, at: b.forwarded}
 	for _, s := range b.options.streams() {
 		b.working.Go(func() { f.run(ctx, js, s.name) })
 	}
@@ -79,14 +79,16 @@ func (b *Bus) startForward(ctx context.Context, to Forward) error {
 	return nil
 }
 
-// Lag is how many events of each stream the other NATS does not have yet; nil: they are not forwarded.
-func (b *Bus) Lag() map[string]int64 {
+// Lag is how many events of each stream the other NATS does not have yet, as far as is known: before it could be asked, all;
+// nil: they are not forwarded.
+func (b *Bus) Lag(ctx context.Context) map[string]int64 {
 	if b.options.Forward == nil {
 		return nil
 	}
 	lag := map[string]int64{}
-	for name, n := range b.lag {
-		lag[name] = n.Load()
+	for name, info := range b.Streams(ctx) {
+		have := max(b.forwarded[name].Load(), info.State.FirstSeq-min(1, info.State.FirstSeq))
+		lag[name] = int64(info.State.LastSeq) - int64(min(have, info.State.LastSeq))
 	}
 	return lag
 }
@@ -119,6 +121,7 @@ func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream str
 	if err != nil {
 		return err
 	}
+	f.at[stream].Store(position)
 	f.bus.engine.RLock()
 	local := f.bus.running.js
 	f.bus.engine.RUnlock()
@@ -133,7 +136,6 @@ func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream str
 			return fmt.Errorf("read stream %s: %w", stream, err)
 		}
 		var messages []*nats.Msg
-		pending := uint64(0)
 		for m := range batch.Messages() {
 			meta, err := m.Metadata()
 			if err != nil {
@@ -143,7 +145,7 @@ func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream str
 				f.bus.options.Log.Error("events were given up before they could be forwarded", "stream", stream, "count", meta.Sequence.Stream-position-1)
 			}
 			messages = append(messages, f.outgoing(m, stream, meta.Sequence.Stream))
-			position, pending = meta.Sequence.Stream, meta.NumPending
+			position = meta.Sequence.Stream
 		}
 		if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoMessages) {
 			return fmt.Errorf("read stream %s: %w", stream, err)
@@ -154,11 +156,10 @@ func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream str
 		if len(messages) == 0 {
 			continue
 		}
-		f.lag[stream].Store(int64(pending) + int64(len(messages)))
 		if err := publishBatch(ctx, js, messages); err != nil {
 			return fmt.Errorf("forward: %w", err)
 		}
-		f.lag[stream].Store(int64(pending))
+		f.at[stream].Store(position)
 	}
 }
 

@@ -152,7 +152,7 @@ func TestForward(t *testing.T) {
 	store(1200) // more than a batch, while nobody is there
 	r.start()
 	r.caughtUp(t, n)
-	if lag := b.Lag()[events.StreamAudit]; lag != 0 {
+	if lag := b.Lag(t.Context())[events.StreamAudit]; lag != 0 {
 		t.Errorf("the lag is %d", lag)
 	}
 	for range 3 { // in the middle of it

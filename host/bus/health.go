@@ -33,14 +33,16 @@ type health struct {
 	lost   int       // events that were not stored since then
 }
 
-// check fails at once what can't be stored now.
-func (h *health) check() error {
+// check fails at once what can't be stored now. What is tried again later is not lost.
+func (h *health) check(again bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.broken.IsZero() {
 		return nil
 	}
-	h.lost++
+	if !again {
+		h.lost++
+	}
 	return ErrBroken
 }
 

@@ -167,7 +167,7 @@ func TestBenchCatchUp(t *testing.T) {
 	o.Forward = r.forward()
 	start = time.Now()
 	b = open(t, o)
-	for time.Sleep(time.Second); b.Lag()[events.StreamActivity] > 0; time.Sleep(100 * time.Millisecond) {
+	for time.Sleep(time.Second); b.Lag(t.Context())[events.StreamActivity] > 0; time.Sleep(100 * time.Millisecond) {
 		if time.Since(start) > 10*time.Minute {
 			t.Fatal("it does not catch up")
 		}

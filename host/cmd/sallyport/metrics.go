@@ -63,7 +63,7 @@ func (a *app) newMetrics(ctx context.Context) *metrics.Metrics {
 			}
 			return all
 		},
-		Lag: func() map[string]int64 { return a.bus.Lag() },
+		Lag: func() map[string]int64 { return a.bus.Lag(ctx) },
 	})
 }
 
