@@ -312,6 +312,10 @@ type SessionClosed struct {
 	FilesDown     int64  `json:"files_down"`
 	BytesReceived int64  `json:"bytes_received"`
 	BytesSent     int64  `json:"bytes_sent"`
+	// DataConns are the data connections whose TLS handshake was done, and DataResumed those that resumed the session of the
+	// control connection, as session_reuse = "require" wants.
+	DataConns   int64 `json:"data_connections"`
+	DataResumed int64 `json:"data_resumed"`
 }
 
 // ServerStarted is the first event of a run.

@@ -121,7 +121,9 @@ func TestBenchMixedHashes(t *testing.T) {
 	if err := accounts.Survey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	row := func(what string, value any, unit string) { fmt.Printf("accounts  mixed hashes: %-30s %12v %s\n", what, value, unit) }
+	row := func(what string, value any, unit string) {
+		fmt.Printf("accounts  mixed hashes: %-30s %12v %s\n", what, value, unit)
+	}
 	timing(t, accounts, "user%03d", row)
 }
 

@@ -111,6 +111,7 @@ func (c *checker) service(r *rawService, config *Config) Service {
 	}
 	c.word(r.Range, "service name", r.Name)
 	c.address(r.Body, "listen", s.Listen)
+	s.SessionReuse = c.oneOf(r.Body, "session_reuse", r.SessionReuse, "warn", "off", "require")
 	s.Implicit = c.oneOf(r.Body, "tls", r.TLS, "explicit", "implicit") == "implicit"
 	if (s.Certificate == "") != (s.PrivateKey == "") {
 		c.problem(r.Range, "Half a key pair", "certificate and private_key belong together; without both a self-signed certificate is made in data_dir")

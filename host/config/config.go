@@ -57,6 +57,7 @@ type Service struct {
 	AtomicUpload    bool
 	MaxConnections  int
 	MaxPerSource    int
+	SessionReuse    string // off, warn or require
 }
 
 // Authentication is a block authentication "ID" {}: a method.

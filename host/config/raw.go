@@ -48,6 +48,7 @@ type rawService struct {
 	AtomicUpload    *bool     `hcl:"atomic_upload"`
 	MaxConnections  *int      `hcl:"max_connections"`
 	MaxPerSource    *int      `hcl:"max_connections_per_source"`
+	SessionReuse    *string   `hcl:"session_reuse"`
 	Range           hcl.Range `hcl:",def_range"`
 	Body            hcl.Body  `hcl:",body"`
 }

@@ -88,8 +88,9 @@ func (d *driver) GetTLSConfig() (*tls.Config, error) {
 			return nil, errSecured
 		}
 		d.session.control.skipFilter()
+		return d.session.controlTLS(), nil
 	}
-	return d.session.settings.tls, nil
+	return d.session.dataTLS(), nil
 }
 
 // PreAuthUser implements ftpserver.MainDriverExtensionUserVerifier.

@@ -75,6 +75,7 @@ type Settings struct {
 	MaxPerSource   int // connections from one address (IPv6: one /64)
 	AtomicUpload   bool
 	MinFree        int64 // bytes that uploads must leave free
+	SessionReuse   SessionReuse
 }
 
 // settings are Settings in use.
@@ -130,7 +131,7 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 
 // Set changes the settings for connections from now on.
 func (s *Service) Set(o Settings) {
-	s.settings.Store(&settings{o, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{o.Certificate}}})
+	s.settings.Store(&settings{o, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{o.Certificate}, NextProtos: controlProtocols()}})
 }
 
 // Serve accepts connections until Shutdown. The context ends logins under way.
@@ -190,7 +191,7 @@ func (s *Service) handle(ctx context.Context, sess *session) {
 	}()
 	var conn net.Conn = sess.control
 	if s.options.Implicit {
-		secured := tls.Server(sess.control, sess.settings.tls)
+		secured := tls.Server(sess.control, sess.controlTLS())
 		sess.control.skipFilter()
 		handshake, cancel := context.WithTimeout(ctx, s.options.Limits.Handshake)
 		err := secured.HandshakeContext(handshake)

@@ -34,9 +34,12 @@ type session struct {
 	passive  *passiveListener
 	transfer int // data connections that are open
 	tls      *tls.Conn
-	unsaid   bool // a transfer ended and its reply is not written yet
+	secured  *tls.Config // see controlTLS
+	unsaid   bool        // a transfer ended and its reply is not written yet
 
-	filesUp, filesDown, received, sent atomic.Int64
+	filesUp, filesDown, received, sent, dataConns, dataResumed atomic.Int64
+
+	notResumed atomic.Bool // a data connection did not resume, and that was said
 }
 
 func newSession(s *Service, conn net.Conn) *session {
@@ -79,6 +82,8 @@ func (sess *session) end() {
 		FilesDown:     sess.filesDown.Load(),
 		BytesReceived: sess.received.Load(),
 		BytesSent:     sess.sent.Load(),
+		DataConns:     sess.dataConns.Load(),
+		DataResumed:   sess.dataResumed.Load(),
 	})
 }
 

@@ -53,6 +53,7 @@ type Metrics struct {
 	sessions  *prometheus.CounterVec
 	files     *prometheus.CounterVec
 	bytes     *prometheus.CounterVec
+	data      *prometheus.CounterVec
 	changes   *prometheus.CounterVec
 }
 
@@ -89,6 +90,7 @@ func New(s Sources) *Metrics {
 		sessions:  counter("sessions_total", "Sessions that ended, by why.", "service", "reason"),
 		files:     counter("files_total", "Files that were transferred whole, counted at the end of the session.", "service", "direction"),
 		bytes:     counter("transfer_bytes_total", "Bytes of files, counted at the end of the session.", "service", "direction"),
+		data:      counter("data_connections_total", "Data connections, counted at the end of the session, by whether they resumed the TLS session of the control connection.", "service", "resumed"),
 		changes:   counter("changes_total", "Changes of accounts, passwords, approvers, bans and the server, by type of event.", "type"),
 	}
 	r.MustRegister(m.open, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), asked{s})
@@ -127,6 +129,8 @@ func (m *Metrics) Observe(e events.Payload) {
 		m.sessions.WithLabelValues(d.Service, string(d.Reason)).Inc()
 		m.files.WithLabelValues(d.Service, "up").Add(float64(d.FilesUp))
 		m.files.WithLabelValues(d.Service, "down").Add(float64(d.FilesDown))
+		m.data.WithLabelValues(d.Service, "yes").Add(float64(d.DataResumed))
+		m.data.WithLabelValues(d.Service, "no").Add(float64(d.DataConns - d.DataResumed))
 		m.bytes.WithLabelValues(d.Service, "up").Add(float64(d.BytesReceived))
 		m.bytes.WithLabelValues(d.Service, "down").Add(float64(d.BytesSent))
 	default:

@@ -1,0 +1,68 @@
+package ftps
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+)
+
+// SessionReuse says whether a data connection must resume the TLS session of its control connection. Who can't is somebody
+// else, even from the same address. RATIONALE.md, "What binds a data connection to its session?".
+type SessionReuse string
+
+// Warn counts those that don't, and names who.
+const (
+	ReuseOff     SessionReuse = "off"
+	ReuseWarn    SessionReuse = "warn"
+	ReuseRequire SessionReuse = "require"
+)
+
+// The protocols that clients may offer by ALPN (RFC 7301). One that offers others only speaks something else, and is refused:
+// else a browser could be made to talk to us (https://alpaca-attack.com). Most offer none.
+func controlProtocols() []string { return []string{"ftp", "x-filezilla-ftp"} }
+func dataProtocols() []string    { return []string{"ftp-data", "ftp", "x-filezilla-ftp"} }
+
+var errNotResumed = errors.New("the data connection does not resume the TLS session of its control connection")
+
+// controlTLS is the control connection's configuration: with a ticket key of its own, so that no ticket of another connection
+// resumes, and none of this one elsewhere.
+func (sess *session) controlTLS() *tls.Config {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.secured == nil {
+		var key [32]byte
+		_, _ = rand.Read(key[:]) // never fails
+		sess.secured = sess.settings.tls.Clone()
+		sess.secured.SetSessionTicketKeys([][32]byte{key})
+	}
+	return sess.secured
+}
+
+// dataTLS is that of its data connections.
+func (sess *session) dataTLS() *tls.Config {
+	config := sess.controlTLS().Clone()
+	config.NextProtos = dataProtocols()
+	config.VerifyConnection = sess.verifyData
+	return config
+}
+
+// verifyData is called at the end of each handshake of a data connection.
+func (sess *session) verifyData(state tls.ConnectionState) error {
+	sess.dataConns.Add(1)
+	if state.DidResume {
+		sess.dataResumed.Add(1)
+		return nil
+	}
+	mode := sess.settings.SessionReuse
+	if mode == ReuseOff {
+		return nil
+	}
+	if !sess.notResumed.Swap(true) {
+		sess.service.options.Log.Warn(errNotResumed.Error(), "service", sess.service.options.Name, "peer", sess.peer, "login", sess.login().LoginID,
+			"tls", tls.VersionName(state.Version), "session_reuse", string(mode))
+	}
+	if mode == ReuseRequire {
+		return errNotResumed
+	}
+	return nil
+}
