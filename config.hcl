@@ -24,6 +24,7 @@ service "ftps" "main" {
   atomic_upload   = true           # a file gets its name when it is complete (APPE and REST excepted)
   max_connections = 10000
   max_connections_per_source = 200 # from one address; of IPv6 from one /64
+  file_digests    = "uploads"      # whose SHA-256 the events of files have; or "all", or "none"
   session_reuse   = "warn"         # data connections that do not resume the TLS session of the control connection are named in the log;
                                    # "require" refuses them (README: which clients can), "off" does not look
   # authentications = ["accounts"] # its own list instead of the server's

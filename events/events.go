@@ -60,6 +60,11 @@ const (
 	PasswordRefusedType    Type = Root + ".password.refused"          // the policy refused a new password
 	ApproverEnrolledType   Type = Root + ".approver.enrolled"         // somebody may decide
 	ApproverRevokedType    Type = Root + ".approver.revoked"          // somebody may decide no more
+	FileUploadedType       Type = Root + ".file.uploaded"             // a file came whole
+	FileDownloadedType     Type = Root + ".file.downloaded"           // a file went whole
+	FileInterruptedType    Type = Root + ".file.interrupted"          // a transfer ended before its end
+	FileDeletedType        Type = Root + ".file.deleted"              // a file, or an empty folder, was deleted
+	FileRenamedType        Type = Root + ".file.renamed"              // a file or folder has another name
 	ServerStartedType      Type = Root + ".server.started"            // the first event of a run
 	ServerStoppedType      Type = Root + ".server.stopped"            // the last event of a run that ended in order
 	ServerReloadedType     Type = Root + ".server.reloaded"           // another configuration is in use
@@ -80,7 +85,7 @@ func Types() []Type {
 		AccountCreatedType, AccountChangedType, AccountEnabledType, AccountDisabledType, AccountDeletedType,
 		AccountExpiringType, PasswordExpiringType, AccountLockedType, SourceBannedType, SourceUnbannedType,
 		AccountUnlockedType, PasswordChangedType, PasswordRefusedType, ApproverEnrolledType, ApproverRevokedType,
-		ServerStartedType, ServerStoppedType, ServerReloadedType, ServerDegradedType, ServerRestoredType,
+		FileUploadedType, FileDownloadedType, FileInterruptedType, FileDeletedType, FileRenamedType, ServerStartedType, ServerStoppedType, ServerReloadedType, ServerDegradedType, ServerRestoredType,
 		KeyRotatedType, MailSentType, MailFailedType,
 	}
 }
@@ -318,6 +323,27 @@ type SessionClosed struct {
 	DataResumed int64 `json:"data_resumed"`
 }
 
+// File is what happened to a file; its type says what.
+type File struct {
+	Login
+	What      Type   `json:"-"`
+	SessionID string `json:"session_id"`
+	// Path is what the client calls it, from its root.
+	Path string `json:"path"`
+	// To is its new path.
+	To string `json:"to,omitempty"`
+	// Direction is up or down, of what was interrupted.
+	Direction string `json:"direction,omitempty"`
+	// Bytes are those of this transfer: of a resumed one, the rest.
+	Bytes      int64 `json:"bytes,omitempty"`
+	DurationMS int64 `json:"duration_ms,omitempty"`
+	// SHA256 is of the whole file, if it went whole in this transfer and the service has file_digests, in hexadecimal digits.
+	SHA256 string `json:"sha256,omitempty"`
+}
+
+// EventType implements [Payload].
+func (f *File) EventType() Type { return f.What }
+
 // ServerStarted is the first event of a run.
 type ServerStarted struct {
 	Name     string   `json:"name"`
@@ -450,6 +476,8 @@ func newPayload(t Type) Payload {
 		return &ServerReloaded{}
 	case ServerDegradedType:
 		return &ServerDegraded{}
+	case FileUploadedType, FileDownloadedType, FileInterruptedType, FileDeletedType, FileRenamedType:
+		return &File{What: t}
 	case KeyRotatedType:
 		return &KeyRotated{}
 	case MailSentType, MailFailedType:
@@ -484,7 +512,7 @@ const (
 // Families lists the families of types in a stream: the word behind [Root].
 func Families(stream string) []string {
 	if stream == StreamActivity {
-		return []string{"method", "session"}
+		return []string{"method", "session", "file"}
 	}
 	return []string{"login", "approval", "account", "password", "approver", "source", "mail", "server"}
 }

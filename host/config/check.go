@@ -111,6 +111,7 @@ func (c *checker) service(r *rawService, config *Config) Service {
 	}
 	c.word(r.Range, "service name", r.Name)
 	c.address(r.Body, "listen", s.Listen)
+	s.FileDigests = c.oneOf(r.Body, "file_digests", r.FileDigests, "uploads", "all", "none")
 	s.SessionReuse = c.oneOf(r.Body, "session_reuse", r.SessionReuse, "warn", "off", "require")
 	s.Implicit = c.oneOf(r.Body, "tls", r.TLS, "explicit", "implicit") == "implicit"
 	if (s.Certificate == "") != (s.PrivateKey == "") {

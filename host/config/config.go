@@ -58,6 +58,7 @@ type Service struct {
 	MaxConnections  int
 	MaxPerSource    int
 	SessionReuse    string // off, warn or require
+	FileDigests     string // uploads, all or none
 }
 
 // Authentication is a block authentication "ID" {}: a method.

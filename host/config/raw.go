@@ -49,6 +49,7 @@ type rawService struct {
 	MaxConnections  *int      `hcl:"max_connections"`
 	MaxPerSource    *int      `hcl:"max_connections_per_source"`
 	SessionReuse    *string   `hcl:"session_reuse"`
+	FileDigests     *string   `hcl:"file_digests"`
 	Range           hcl.Range `hcl:",def_range"`
 	Body            hcl.Body  `hcl:",body"`
 }

@@ -17,6 +17,7 @@ import (
 	ftpserver "github.com/fclairamb/ftpserverlib"
 	"github.com/spf13/afero"
 
+	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/auth"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 )
@@ -367,7 +368,15 @@ func (f *files) Remove(name string) error {
 	if info.IsDir() {
 		return errors.New("is a folder")
 	}
-	return plain(p.root.Remove(p.rel))
+	return f.deleted(p, p.root.Remove(p.rel))
+}
+
+// deleted notes what is gone, if it is.
+func (f *files) deleted(p place, err error) error {
+	if err == nil {
+		f.service.recorder.Note(&events.File{Login: f.session.login(), What: events.FileDeletedType, SessionID: f.session.id, Path: p.name})
+	}
+	return plain(err)
 }
 
 // RemoveDir implements ftpserver.ClientDriverExtensionRemoveDir: RMD, empty folders only.
@@ -383,7 +392,7 @@ func (f *files) RemoveDir(name string) error {
 	case !info.IsDir():
 		return errors.New("is not a folder")
 	}
-	return plain(p.root.Remove(p.rel))
+	return f.deleted(p, p.root.Remove(p.rel))
 }
 
 // Rename implements afero.Fs. What is there under the new name already is replaced, if it may be deleted.
@@ -408,7 +417,11 @@ func (f *files) Rename(from, to string) error {
 	if err := f.staysAsItIs(old, fresh.name); err != nil {
 		return err
 	}
-	return plain(old.root.Rename(old.rel, fresh.rel))
+	if err := old.root.Rename(old.rel, fresh.rel); err != nil {
+		return plain(err)
+	}
+	f.service.recorder.Note(&events.File{Login: f.session.login(), What: events.FileRenamedType, SessionID: f.session.id, Path: old.name, To: fresh.name})
+	return nil
 }
 
 // Chmod implements afero.Fs: SITE CHMOD, without the set-id and sticky bits.

@@ -383,7 +383,7 @@ func TestLostClientLeavesNothing(t *testing.T) {
 	}
 	_ = conn.NetConn().Close()
 	_ = c.raw.Close()
-	waitFor(t, func() bool { return len(f.notes.events()) == 2 })
+	waitFor(t, func() bool { return len(f.notes.events()) == 3 }) // opened, interrupted, closed
 	f.nothingAside()
 }
 

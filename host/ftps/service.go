@@ -76,6 +76,7 @@ type Settings struct {
 	AtomicUpload   bool
 	MinFree        int64 // bytes that uploads must leave free
 	SessionReuse   SessionReuse
+	Digests        Digests
 }
 
 // settings are Settings in use.

@@ -24,8 +24,8 @@ func TestSessionEvents(t *testing.T) {
 	c.fetch("RETR x")
 	c.cmd(213, "HASH x")
 	c.cmd(221, "QUIT")
-	waitFor(t, func() bool { return len(f.notes.events()) == 2 })
-	opened, closed := f.notes.events()[0].(*events.SessionOpened), f.notes.events()[1].(*events.SessionClosed)
+	waitFor(t, func() bool { return len(f.notes.events()) == 4 }) // two of files
+	opened, closed := f.notes.events()[0].(*events.SessionOpened), f.notes.events()[3].(*events.SessionClosed)
 	if opened.User != "alice" || opened.TLS != "TLS 1.3" || opened.LoginID != "login" || opened.SessionID == "" {
 		t.Errorf("opened %+v", opened)
 	}

@@ -2,8 +2,11 @@ package ftps
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"net"
@@ -11,9 +14,11 @@ import (
 	"path"
 	"strings"
 	"syscall"
+	"time"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
 
+	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 )
 
@@ -100,7 +105,11 @@ func (f *files) download(name string, offset int64) (ftpserver.FileTransfer, err
 		_ = file.Close()
 		return nil, plain(err)
 	}
-	return &download{File: file, files: f, counts: f.client.GetLastCommand() == "RETR"}, nil
+	d := &download{File: file, files: f, counts: f.client.GetLastCommand() == "RETR", moved: f.moving(p.name)}
+	if offset == 0 && d.counts && f.session.settings.Digests == DigestAll {
+		d.digest = sha256.New()
+	}
+	return d, nil
 }
 
 // uploadAside writes to a file that nobody sees and renames it when it is complete.
@@ -123,7 +132,7 @@ func (f *files) uploadAside(p place, replaced fs.FileInfo) (ftpserver.FileTransf
 			return nil, plain(err)
 		}
 	}
-	return &upload{File: file, files: f, aside: aside, root: p.root, target: p.rel}, nil
+	return &upload{File: file, files: f, aside: aside, root: p.root, target: p.rel, moved: f.arriving(p.name)}, nil
 }
 
 // uploadInPlace is for APPE and for a restart, where the client asks for what is there to be
@@ -147,7 +156,11 @@ func (f *files) uploadInPlace(p place, flags int, offset int64) (ftpserver.FileT
 		_ = file.Close()
 		return nil, plain(err)
 	}
-	return &upload{File: file, files: f, root: p.root}, nil
+	u := &upload{File: file, files: f, root: p.root, moved: f.moving(p.name)}
+	if flags&os.O_TRUNC != 0 && offset == 0 {
+		u.moved = f.arriving(p.name)
+	}
+	return u, nil
 }
 
 // sweep removes the unfinished uploads of earlier runs of the server.
@@ -168,9 +181,51 @@ func (f *files) sweep(root *os.Root) {
 	}
 }
 
+// Digests says of which files the events have one.
+type Digests string
+
+// The choices. To compute one costs about half a second of a core for each GiB.
+const (
+	DigestUploads Digests = "uploads"
+	DigestAll     Digests = "all"
+	DigestNone    Digests = "none"
+)
+
+// moved is what the event of a transfer says.
+type moved struct {
+	name   string
+	start  time.Time
+	bytes  int64
+	digest hash.Hash // nil: none
+}
+
+func (f *files) moving(name string) moved { return moved{name: name, start: time.Now()} }
+
+// arriving is moving for a file that comes whole.
+func (f *files) arriving(name string) moved {
+	m := f.moving(name)
+	if f.session.settings.Digests != DigestNone {
+		m.digest = sha256.New()
+	}
+	return m
+}
+
+// tell notes the end of a transfer.
+func (f *files) tell(m moved, what events.Type, direction string, complete bool) {
+	e := &events.File{Login: f.session.login(), What: what, SessionID: f.session.id, Path: m.name, Bytes: m.bytes, DurationMS: time.Since(m.start).Milliseconds()}
+	switch {
+	case !complete:
+		e.What, e.Direction = events.FileInterruptedType, direction
+	case m.digest != nil:
+		e.SHA256 = hex.EncodeToString(m.digest.Sum(nil))
+	}
+	f.service.recorder.Note(e)
+}
+
 // download is a file on its way to the client.
 type download struct {
 	*os.File
+	moved
 	files  *files
 	counts bool // RETR; the library reads for HASH too
 	failed bool
@@ -184,6 +239,7 @@ func (d *download) Read(p []byte) (int, error) {
 	default:
 	}
 	n, err := d.File.Read(p)
+	d.sum(p[:n])
 	d.count(int64(n))
 	return n, err
 }
@@ -192,12 +248,24 @@ func (d *download) Read(p []byte) (int, error) {
 func (d *download) WriteTo(w io.Writer) (int64, error) {
 	buf := d.files.service.buffers.Get().(*[]byte)
 	defer d.files.service.buffers.Put(buf)
-	n, err := io.CopyBuffer(w, struct{ io.Reader }{d.File}, *buf)
+	var from io.Reader = struct{ io.Reader }{d.File}
+	if d.digest != nil {
+		from = io.TeeReader(d.File, d.digest)
+	}
+	n, err := io.CopyBuffer(w, from, *buf)
 	d.count(n)
 	return n, err
 }
 
+// sum takes what was moved into the digest.
+func (m *moved) sum(p []byte) {
+	if m.digest != nil {
+		_, _ = m.digest.Write(p) // never fails
+	}
+}
+
 func (d *download) count(n int64) {
+	d.bytes += n
 	if d.counts {
 		d.files.session.sent.Add(n)
 	}
@@ -209,8 +277,11 @@ func (d *download) TransferError(error) { d.failed = true }
 // Close implements [io.Closer].
 func (d *download) Close() error {
 	defer d.files.finish()
-	if d.counts && !d.failed {
-		d.files.session.filesDown.Add(1)
+	if d.counts {
+		if !d.failed {
+			d.files.session.filesDown.Add(1)
+		}
+		d.files.tell(d.moved, events.FileDownloadedType, "down", !d.failed)
 	}
 	return d.File.Close()
 }
@@ -218,6 +289,7 @@ func (d *download) Close() error {
 // upload is a file on its way from the client.
 type upload struct {
 	*os.File
+	moved
 	files  *files
 	root   *os.Root
 	aside  string // where it grows; empty: in place
@@ -267,6 +339,8 @@ func (u *upload) Write(p []byte) (int, error) {
 		}
 	}
 	n, err := u.File.Write(p)
+	u.sum(p[:n])
+	u.bytes += int64(n)
 	u.files.session.received.Add(int64(n))
 	return n, plain(err)
 }
@@ -285,8 +359,10 @@ func (u *upload) Close() error {
 			_ = u.root.Remove(u.aside)
 		}
 	}
-	if err == nil && !u.failed {
+	complete := err == nil && !u.failed
+	if complete {
 		u.files.session.filesUp.Add(1)
 	}
+	u.files.tell(u.moved, events.FileUploadedType, "up", complete)
 	return plain(err)
 }

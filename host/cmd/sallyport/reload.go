@@ -177,6 +177,6 @@ func (r *running) settings(s config.Service, pair tls.Certificate) ftps.Settings
 	return ftps.Settings{
 		Certificate: pair, Chain: r.chain(s.Name), LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout,
 		MaxConnections: s.MaxConnections, MaxPerSource: s.MaxPerSource, AtomicUpload: s.AtomicUpload, MinFree: r.config().Server.MinFree,
-		SessionReuse: ftps.SessionReuse(s.SessionReuse),
+		SessionReuse: ftps.SessionReuse(s.SessionReuse), Digests: ftps.Digests(s.FileDigests),
 	}
 }

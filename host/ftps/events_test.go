@@ -1,0 +1,90 @@
+package ftps_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/ftps"
+)
+
+// fileEvents waits until there are so many, and writes them as lines.
+func (f *fixture) fileEvents(want int) (all []*events.File) {
+	f.Helper()
+	for deadline := time.Now().Add(10 * time.Second); len(all) < want && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		all = nil
+		for _, e := range f.notes.events() {
+			if one, ok := e.(*events.File); ok {
+				all = append(all, one)
+			}
+		}
+	}
+	if len(all) != want {
+		f.Fatalf("%d events of files, want %d", len(all), want)
+	}
+	return all
+}
+
+// What happens to files is told: whole or not, with size, and the digest of what the client sent.
+func TestFileEvents(t *testing.T) {
+	for mode, digests := range map[ftps.Digests][2]bool{ftps.DigestUploads: {true, false}, ftps.DigestAll: {true, true}, ftps.DigestNone: {}} {
+		for _, atomic := range []bool{true, false} {
+			f := newFixture(t, func(o *ftps.Options) { o.Digests, o.AtomicUpload = mode, atomic })
+			c := f.login()
+			content := strings.Repeat("0123456789", 100_000)
+			c.cmd(257, "MKD in")
+			c.cmd(250, "CWD in")
+			c.store("STOR a.bin", content)
+			if got := c.fetch("RETR a.bin"); got != content {
+				t.Fatalf("%d bytes", len(got))
+			}
+			c.cmd(350, "REST 999990")
+			if got := c.fetch("RETR a.bin"); got != "0123456789" {
+				t.Fatal(got)
+			}
+			c.store("APPE a.bin", "more")
+			c.cmd(350, "RNFR a.bin")
+			c.cmd(250, "RNTO /b.bin")
+			c.cmd(550, "DELE a.bin")
+			c.cmd(250, "DELE /b.bin")
+			c.cmd(250, "RMD /in")
+			cut := c.data("STOR /cut.bin")
+			if _, err := io.WriteString(cut, "half"); err != nil {
+				t.Fatal(err)
+			}
+			_ = cut.NetConn().Close() // without close_notify
+			c.text.StartResponse(0)
+			all := f.fileEvents(8)
+			sum := sha256.Sum256([]byte(content))
+			digest := func(is bool) string {
+				if is {
+					return hex.EncodeToString(sum[:])
+				}
+				return ""
+			}
+			for i, want := range []events.File{
+				{What: events.FileUploadedType, Path: "/in/a.bin", Bytes: 1_000_000, SHA256: digest(digests[0])},
+				{What: events.FileDownloadedType, Path: "/in/a.bin", Bytes: 1_000_000, SHA256: digest(digests[1])},
+				{What: events.FileDownloadedType, Path: "/in/a.bin", Bytes: 10},
+				{What: events.FileUploadedType, Path: "/in/a.bin", Bytes: 4},
+				{What: events.FileRenamedType, Path: "/in/a.bin", To: "/b.bin"},
+				{What: events.FileDeletedType, Path: "/b.bin"},
+				{What: events.FileDeletedType, Path: "/in"},
+				{What: events.FileInterruptedType, Path: "/cut.bin", Direction: "up", Bytes: 4},
+			} {
+				got := *all[i]
+				if got.User != "alice" || got.LoginID != "login" || got.SessionID == "" {
+					t.Errorf("%+v", got)
+				}
+				got.Login, got.SessionID, got.DurationMS = events.Login{}, "", 0
+				if got != want {
+					t.Errorf("%s, atomic %v: got %+v, want %+v", mode, atomic, got, want)
+				}
+			}
+		}
+	}
+}
