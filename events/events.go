@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -207,8 +206,9 @@ type Refusals struct {
 	Source  string         `json:"source,omitempty"` // an address; IPv6: the /64. Empty: many
 	Count   int            `json:"count"`
 	Reasons map[Reason]int `json:"reasons"`
-	// Accounts are known users that were tried, at most ten.
-	Accounts []string  `json:"accounts,omitempty"`
+	// Accounts are known users that were tried, at most ten, and MoreAccounts says how often others were.
+	Accounts     []string `json:"accounts,omitempty"`
+	MoreAccounts int      `json:"more_accounts,omitempty"`
 	From     time.Time `json:"from"`
 	Until    time.Time `json:"until"`
 }
@@ -493,7 +493,7 @@ type Event struct {
 	ID     string // UUIDv7; also the Nats-Msg-Id
 	Time   time.Time
 	Source string // "/sallyport/" and the server's name
-	// Stream is where the event is kept: StreamAudit or StreamActivity. See [Stream].
+	// Stream is where the event is kept, see [Streams].
 	Stream string
 	// Boot names one run of one server. Within it the events of a stream have the sequence numbers 1, 2, 3, ...: where
 	// one is missing, an event was lost. Both are empty until the event is published.
@@ -502,26 +502,38 @@ type Event struct {
 	Data     Payload
 }
 
-// The streams. What an auditor needs is on disk before anything goes on; activity is written when there is time, and the
-// oldest goes when there is too much.
+// The streams. What an auditor needs is on disk before anything goes on. So is what strangers can cause as much as they like of,
+// which is apart, so that it pushes nothing else out. Activity is written when there is time. Of each the oldest goes when there is
+// too much.
 const (
 	StreamAudit    = "audit"
+	StreamRefusals = "refusals"
 	StreamActivity = "activity"
 )
 
-// Families lists the families of types in a stream: the word behind [Root].
-func Families(stream string) []string {
-	if stream == StreamActivity {
-		return []string{"method", "session", "file"}
+// Streams lists them.
+func Streams() []string { return []string{StreamAudit, StreamRefusals, StreamActivity} }
+
+// Subjects are the types in a stream, as patterns of NATS behind [Root].
+func Subjects(stream string) []string {
+	switch stream {
+	case StreamRefusals:
+		return []string{"login.refused", "login.refusals", "source.>"}
+	case StreamActivity:
+		return []string{"method.>", "session.>", "file.>"}
 	}
-	return []string{"login", "approval", "account", "password", "approver", "source", "mail", "server"}
+	return []string{"login.accepted", "approval.>", "account.>", "password.>", "approver.>", "mail.>", "server.>"}
 }
 
 // Stream is where events of the type are kept.
 func (t Type) Stream() string {
-	family, _, _ := strings.Cut(strings.TrimPrefix(string(t), Root+"."), ".")
-	if slices.Contains(Families(StreamActivity), family) {
-		return StreamActivity
+	name := strings.TrimPrefix(string(t), Root+".")
+	for _, stream := range Streams() {
+		for _, subject := range Subjects(stream) {
+			if family, all := strings.CutSuffix(subject, ">"); name == subject || all && strings.HasPrefix(name, family) {
+				return stream
+			}
+		}
 	}
 	return StreamAudit
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,12 +49,8 @@ func (f Filter) wants(t events.Type) bool {
 
 // streams are those that have some of the types.
 func (f Filter) streams() (names []string) {
-	for _, name := range []string{events.StreamAudit, events.StreamActivity} {
-		wanted := len(f.Types) == 0
-		for _, t := range f.Types {
-			wanted = wanted || events.Type(events.Root+"."+strings.TrimPrefix(t, events.Root+".")).Stream() == name
-		}
-		if wanted {
+	for _, t := range events.Types() {
+		if name := t.Stream(); f.wants(t) && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

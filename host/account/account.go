@@ -94,6 +94,7 @@ type Accounts struct {
 	now    func() time.Time
 
 	refused refusedCounts
+	drawKey []byte
 
 	rotating  sync.Mutex   // held by whoever exchanges the key
 	enrolling sync.RWMutex // held, for reading, from sealing with the key until that is stored
@@ -126,6 +127,9 @@ func (r Rules) mayChange(a Account) bool {
 func New(ctx context.Context, store state.Store, out *outbox.Outbox, hasher *Hasher, key *Key, rules Rules) (*Accounts, error) {
 	a := &Accounts{store: store, outbox: out, hasher: hasher, key: key, now: time.Now}
 	a.SetRules(rules)
+	if err := a.loadDraw(ctx); err != nil {
+		return nil, err
+	}
 	_, err := a.dummyHash(ctx)
 	return a, err
 }
@@ -262,6 +266,9 @@ func (a *Accounts) Verify(ctx context.Context, name string, source netip.Addr, p
 		}
 	}
 	right, err := a.hasher.Match(ctx, source, owner(r, name), r.Hash, password)
+	if errors.Is(err, ErrDamaged) && !enrolled { // that is another account's trouble
+		err = nil
+	}
 	switch {
 	case err != nil:
 		return Check{}, fmt.Errorf("account %s: %w", name, err)

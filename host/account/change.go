@@ -48,9 +48,6 @@ func (c Change) Apply(a *Account) {
 	set(&a.UnusedDays, c.UnusedDays)
 	set(&a.MustChange, c.MustChange)
 	set(&a.SecondFactors, c.SecondFactors)
-	if c.MustChange != nil {
-		a.PasswordUntil = time.Time{}
-	}
 	a.Attributes = maps.Clone(a.Attributes)
 	for name, value := range c.Attributes {
 		if a.Attributes == nil {
@@ -74,7 +71,7 @@ func differing(before, after Account) (fields []string) {
 		"groups": slices.Equal(before.Groups, after.Groups), "email": before.Email == after.Email, "home": before.Home == after.Home,
 		"permissions": slices.Equal(before.Permissions, after.Permissions), "attributes": maps.Equal(before.Attributes, after.Attributes),
 		"sources": slices.Equal(before.Sources, after.Sources), "expires": before.Expires.Equal(after.Expires),
-		"unused_days": before.UnusedDays == after.UnusedDays, "must_change": before.MustChange == after.MustChange,
+		"unused_days": before.UnusedDays == after.UnusedDays, "must_change": before.MustChange == after.MustChange, "password_until": before.PasswordUntil.Equal(after.PasswordUntil),
 		"second_factors": slices.Equal(before.SecondFactors, after.SecondFactors),
 	} {
 		if !same {
@@ -97,6 +94,9 @@ func (a *Accounts) Change(ctx context.Context, name string, c Change) (Account, 
 			return Account{}, fmt.Errorf("account %s: %w; it is at revision %d", r.Name, state.ErrConflict, revision)
 		}
 		before := r.Account
+		if c.MustChange != nil && !*c.MustChange && !r.PasswordUntil.IsZero() {
+			return Account{}, fmt.Errorf("%w: the password of %s is the code of an invitation, which is good for choosing one only; give a new password instead", ErrInvalid, r.Name)
+		}
 		c.Apply(&r.Account)
 		if err := a.validate(&r.Account); err != nil {
 			return Account{}, err
@@ -176,6 +176,9 @@ func (a *Accounts) validate(account *Account) error {
 	}
 	if account.Home != "" && !filepath.IsAbs(account.Home) {
 		return fmt.Errorf("%w: home folder %q; expected is an absolute path", ErrInvalid, account.Home)
+	}
+	if account.Home != "" {
+		account.Home = filepath.Clean(account.Home)
 	}
 	if _, err := policy.ParsePermissions(account.Permissions); len(account.Permissions) > 0 && err != nil {
 		return fmt.Errorf("%w: permissions: %w", ErrInvalid, err)

@@ -109,6 +109,9 @@ func (h *Hasher) Match(ctx context.Context, source netip.Addr, owner, encoded st
 		if err != nil {
 			return false, fmt.Errorf("%w: hash can't be read", ErrDamaged)
 		}
+		if err := bearable(encoded); err != nil {
+			return false, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
 		return digest.MatchAdvanced(password.Reveal())
 	})
 }
@@ -193,11 +196,21 @@ func (h *Hasher) remove(c *check) {
 	h.queues[c.source] = slices.DeleteFunc(slices.Clone(queue), func(q *check) bool { return q == c })
 }
 
+// compute turns a panic into damage: what a library makes of a hash that came from elsewhere must not end the server.
+func compute(run func() (bool, error)) (match bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			match, err = false, fmt.Errorf("%w: hash can't be computed", ErrDamaged)
+		}
+	}()
+	return run()
+}
+
 // work runs checks until none waits.
 func (h *Hasher) work() {
 	for c := h.next(); c != nil; c = h.next() {
 		start := time.Now()
-		c.match, c.err = c.run()
+		c.match, c.err = compute(c.run)
 		if h.OnHash != nil {
 			h.OnHash(time.Since(start))
 		}

@@ -101,6 +101,9 @@ func (a *Accounts) importable(ctx context.Context, one Portable) (record, error)
 	if _, err := crypt.Decode(one.Hash); err != nil || len(one.Hash) > maxText {
 		return r, fmt.Errorf("%w: a hash that can't be read; those of argon2, bcrypt, scrypt, PBKDF2 and SHA-crypt in their usual form can", ErrInvalid)
 	}
+	if err := bearable(one.Hash); err != nil {
+		return r, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	switch _, err := a.store.Get(ctx, bucket, r.Name); {
 	case err == nil:
 		return r, ErrExists

@@ -5,7 +5,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -36,6 +35,9 @@ type Key struct {
 
 // LoadKey reads the key file, and makes it (mode 0600) if it is not there.
 func LoadKey(file string) (*Key, error) {
+	if err := sweep(file); err != nil {
+		return nil, fmt.Errorf("key of the one-time codes: %w", err)
+	}
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		raw = newKey()
@@ -76,6 +78,15 @@ func sealing(raw []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
+// sweep removes what replaceFile left when it was cut off: there is a key in it.
+func sweep(file string) error {
+	left, err := filepath.Glob(file + ".*")
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
+}
+
 // replaceFile writes a file to the disk, whole or not at all.
 func replaceFile(name string, content []byte) error {
 	file, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600
@@ -113,15 +124,6 @@ func (k *Key) open(purpose, name string, sealed []byte) (plain []byte, ok bool) 
 		}
 	}
 	return nil, false
-}
-
-// draw turns a name into a number that nobody foresees who does not have the key, and that is the same each time.
-func (k *Key) draw(name string) []byte {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	mac := hmac.New(sha256.New, k.raw)
-	_, _ = mac.Write([]byte("unknown name\x00" + name))
-	return mac.Sum(nil)
 }
 
 // begin puts a new key in place of the one in use, or goes on with a rotation that did not end.
@@ -181,10 +183,17 @@ func (a *Accounts) RotateKey(ctx context.Context) (n int, lost []string, err err
 			n++
 		}
 	}
-	if err := a.key.end(); err != nil {
+	err = a.outbox.Store(ctx, &events.KeyRotated{Accounts: n})
+	if err == nil {
+		err = a.store.Compact(ctx) // what the key before opens is in pages that are not used any more
+	}
+	if err == nil {
+		err = a.key.end()
+	}
+	if err != nil {
 		return n, lost, fmt.Errorf("key rotation is not over, run it again: %w", err)
 	}
-	return n, lost, a.outbox.Store(ctx, &events.KeyRotated{Accounts: n})
+	return n, lost, nil
 }
 
 // reseal seals the codes of one account with the key in use.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,6 +38,20 @@ func keyed(t *testing.T) (accounts *account.Accounts, keyFile, db string, given 
 	return accounts, keyFile, db, given
 }
 
+// seedIn finds the sealed seed of alice in the store.
+func seedIn(t *testing.T, db string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`"codes":\{"seed":"([^"]+)"`).FindSubmatch(raw)
+	if found == nil {
+		t.Fatal("there is no seed in the store")
+	}
+	return found[1]
+}
+
 func TestRotateKey(t *testing.T) {
 	accounts, keyFile, db, given := keyed(t)
 	use := func(accounts *account.Accounts, i int) {
@@ -46,6 +61,7 @@ func TestRotateKey(t *testing.T) {
 		}
 	}
 	use(accounts, 0) // one is spent: it is sealed too
+	first := seedIn(t, db)
 	before, err := os.ReadFile(keyFile)
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +76,13 @@ func TestRotateKey(t *testing.T) {
 	}
 	if info, err := os.Stat(keyFile); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	sealed, err := os.ReadFile(db)
+	if err != nil || bytes.Contains(sealed, first) {
+		t.Errorf("what the key before opens is still in the file: %v", err)
+	}
+	if left, _ := filepath.Glob(keyFile + ".*"); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 	use(accounts, 1)
 	fresh, err := account.LoadKey(keyFile)

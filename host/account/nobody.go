@@ -3,12 +3,21 @@ package account
 import (
 	"cmp"
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
+	"github.com/go-crypt/crypt"
+
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
+	"github.com/sallyport-ftps/sallyport/host/state"
 )
 
 // A name that no account has must not be told from others by how long its password takes. So each such name gets, for
@@ -31,6 +40,9 @@ func (a *Accounts) Survey(ctx context.Context) error {
 		r, err := decode(stored)
 		if err != nil {
 			continue // its logins are refused before any hash
+		}
+		if _, err := crypt.Decode(r.Hash); err != nil || bearable(r.Hash) != nil {
+			continue // so are those of these
 		}
 		name := kindOf(r.Hash)
 		found[name] = kind{name, r.Hash, found[name].count + 1}
@@ -66,13 +78,45 @@ func (a *Accounts) hashOfNobody(ctx context.Context, name string) (string, error
 	if total == 0 {
 		return a.dummyHash(ctx)
 	}
-	at := int(binary.BigEndian.Uint64(a.key.draw(name)) % uint64(total))
+	part, _ := bits.Mul64(binary.BigEndian.Uint64(a.draw(name)), uint64(total)) // when accounts come and go, few names get another kind
+	at := int(part)
 	for _, k := range *kinds {
 		if at -= k.count; at < 0 {
 			return k.hash, nil
 		}
 	}
 	return a.dummyHash(ctx)
+}
+
+// The secret that draws are made with. It lies in the store, and is not exchanged with the key: the draws would be others.
+const (
+	secretsBucket = "secrets"
+	drawSecret    = "unknown names"
+)
+
+// loadDraw reads the secret, and makes it if there is none.
+func (a *Accounts) loadDraw(ctx context.Context) error {
+	stored, err := a.store.Get(ctx, secretsBucket, drawSecret)
+	if errors.Is(err, state.ErrNotFound) {
+		made := make([]byte, sha256.Size)
+		_, _ = rand.Read(made) // never fails
+		if _, err = a.store.Put(ctx, secretsBucket, drawSecret, made, 0); errors.Is(err, state.ErrConflict) {
+			return a.loadDraw(ctx)
+		}
+		stored.Value = made
+	}
+	if err != nil {
+		return fmt.Errorf("secret of the unknown names: %w", err)
+	}
+	a.drawKey = stored.Value
+	return nil
+}
+
+// draw turns a name into a number that nobody foresees, and that is the same each time.
+func (a *Accounts) draw(name string) []byte {
+	mac := hmac.New(sha256.New, a.drawKey)
+	_, _ = mac.Write([]byte(name))
+	return mac.Sum(nil)
 }
 
 // owner keeps the checks of a name that nobody has apart from those of the account whose hash they use.

@@ -1,6 +1,7 @@
 package account_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -49,6 +50,26 @@ func TestHashOfNobody(t *testing.T) {
 	if counts["bcrypt"] < 180 || counts["bcrypt"] > 320 { // a quarter
 		t.Errorf("%v", counts)
 	}
+	// When accounts come and go, few names get another kind.
+	moved := 0
+	before := map[string]string{}
+	for i := range 1000 {
+		before[fmt.Sprint(i)], _ = accounts.HashOfNobody(t.Context(), fmt.Sprintf("nobody%d", i))
+	}
+	if _, err := accounts.Remove(t.Context(), "user20"); err != nil {
+		t.Fatal(err)
+	}
+	if err := accounts.Survey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		if now, _ := accounts.HashOfNobody(t.Context(), fmt.Sprintf("nobody%d", i)); now[:4] != before[fmt.Sprint(i)][:4] {
+			moved++
+		}
+	}
+	if moved > 30 {
+		t.Errorf("%d of 1000 names have another kind", moved)
+	}
 	// The password of the account whose hash it is is right for nobody.
 	if check, err := accounts.Verify(t.Context(), "nobody1", source, secret.New("x")); err != nil || check.Enrolled || check.Right || check.Reason != events.UnknownUser {
 		t.Errorf("%+v, %v", check, err)
@@ -81,6 +102,23 @@ func TestInvitation(t *testing.T) {
 	}
 	if check, err := accounts.Verify(t.Context(), "alice", source, password(1)); err != nil || !check.Right || check.MustChange {
 		t.Errorf("her own: %+v, %v", check, err)
+	}
+	// An administrator can't make a password of the code, nor lift its end, by accident.
+	if _, err := accounts.Change(t.Context(), "late", account.Change{MustChange: new(false)}); !errors.Is(err, account.ErrInvalid) {
+		t.Errorf("%v", err)
+	}
+	if _, err := accounts.Change(t.Context(), "late", account.Change{MustChange: new(true), Email: new("late@example.org")}); err != nil {
+		t.Error(err)
+	}
+	if check, err := accounts.Verify(t.Context(), "late", source, good); err != nil || check.Right {
+		t.Errorf("its end was lifted: %+v, %v", check, err)
+	}
+	// Who has to change it has to, also without a history.
+	if _, err := accounts.SetPassword(t.Context(), "alice", good, account.Terms{MustChange: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := accounts.ChangeOwn(t.Context(), "alice", source, good, good); err == nil {
+		t.Error("it was changed to itself")
 	}
 	exported, err := accounts.Export(t.Context(), "", 10)
 	if err != nil || !exported[0].PasswordUntil.IsZero() || exported[1].PasswordUntil.IsZero() {

@@ -69,7 +69,11 @@ func (a *Accounts) replacePassword(ctx context.Context, r record, password secre
 	rules := a.rules.Load().of(r.Account)
 	hash, err := a.newHash(ctx, r.Account, password)
 	if err == nil {
-		err = a.reused(ctx, r, rules.History, password)
+		history := rules.History
+		if self {
+			history = max(1, history) // who has to change it has to change it
+		}
+		err = a.reused(ctx, r, history, password)
 	}
 	var refusal *policy.Refusal
 	if errors.As(err, &refusal) {

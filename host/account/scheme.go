@@ -1,7 +1,10 @@
 package account
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/go-crypt/crypt/algorithm"
@@ -59,4 +62,73 @@ func isCurrent(encoded string, h policy.Hashing) bool {
 	case policy.Argon2id:
 	}
 	return strings.HasPrefix(encoded, fmt.Sprintf(format, cost(h)))
+}
+
+// What a hash from elsewhere may cost: what the configuration allows for new ones, see [policy.Scheme.Cost].
+const (
+	mostArgonKiB  = 1 << 20
+	mostArgonWork = 2 << 20 // KiB times passes
+	mostBcrypt    = 16
+	mostScryptLog = 20
+	mostScryptMiB = 1 << 10
+	mostPBKDF2    = 10_000_000
+	mostSHACrypt  = 10_000_000
+	mostLanes     = 16
+)
+
+// bearable refuses a hash that costs more than a login may, or that nothing can compute.
+func bearable(encoded string) error {
+	fields := strings.Split(encoded, "$")
+	if len(fields) < 4 {
+		return nil // the decoder has seen to it
+	}
+	number := parameters(fields)
+	within := func(name string, n, least, most int) error {
+		if n < least || n > most {
+			return fmt.Errorf("a hash with %s = %d; %d to %d is allowed", name, n, least, most)
+		}
+		return nil
+	}
+	switch kind := fields[1]; {
+	case strings.HasPrefix(kind, "argon2"):
+		m, t, p := number["m"], number["t"], number["p"]
+		return errors.Join(within("m", m, 8, mostArgonKiB), within("t", t, 1, 64), within("p", p, 1, mostLanes), within("m * t", m*min(t, 64), 8, mostArgonWork))
+	case kind == "scrypt":
+		ln, r, p := number["ln"], number["r"], number["p"]
+		if err := errors.Join(within("ln", ln, 1, mostScryptLog), within("r", r, 1, 64), within("p", p, 1, mostLanes)); err != nil {
+			return err
+		}
+		return within("memory in MiB", 128*r*p<<ln>>20, 0, mostScryptMiB)
+	case strings.HasPrefix(kind, "bcrypt"):
+		return within("r", number["r"], 4, mostBcrypt)
+	case strings.HasPrefix(kind, "2"):
+		return within("cost", first(fields[2]), 4, mostBcrypt)
+	case strings.HasPrefix(kind, "pbkdf2"):
+		return within("rounds", max(number["i"], first(fields[2])), 1, mostPBKDF2)
+	case kind == "5" || kind == "6":
+		return within("rounds", number["rounds"], 0, mostSHACrypt)
+	}
+	return nil
+}
+
+// parameters are the numbers that have a name, such as m=19456.
+func parameters(fields []string) map[string]int {
+	numbers := map[string]int{}
+	for _, field := range fields[:len(fields)-1] {
+		for pair := range strings.SplitSeq(field, ",") {
+			if name, value, ok := strings.Cut(pair, "="); ok {
+				numbers[name] = first(value)
+			}
+		}
+	}
+	return numbers
+}
+
+// first is the number that a text is; what is none is 0, and one that is too large is large.
+func first(text string) int {
+	n, err := strconv.ParseInt(text, 10, 32)
+	if errors.Is(err, strconv.ErrRange) {
+		return math.MaxInt32
+	}
+	return int(n)
 }

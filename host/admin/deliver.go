@@ -2,9 +2,11 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	netmail "net/mail"
+	"strings"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/host/account"
@@ -29,6 +31,8 @@ type Delivered struct {
 	account.Account
 	Codes *account.Enrolment `json:"codes,omitempty"` // those that were not mailed
 	Mail  *Mailed            `json:"mail,omitempty"`  // nil: none was wanted
+	// Problem is what went wrong after the account was changed, beside the mail.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Mailed says what became of a mail. The account is changed whether it was sent or not.
@@ -67,18 +71,29 @@ func (h handler) postman(a account.Account) (settings *mail.Settings, to string,
 
 // credentials is what a user is to get.
 type credentials struct {
-	account  account.Account
 	delivery Delivery
+	account  account.Account
 	password secret.Text
-	until    time.Time // an invitation
+	terms    account.Terms
+
+	settings *mail.Settings // nil: nothing is mailed
+	to       string
 }
 
-// invitation makes the code in place of a password.
-func (h handler) invitation(d Delivery, a account.Account, given string) (password secret.Text, terms account.Terms) {
-	if !d.Invite {
-		return secret.New(given), account.Terms{}
+// prepare finds out, before anything is changed, whether and where to a mail could go, and makes the code of an invitation.
+func (h handler) prepare(d Delivery, a account.Account, given string) (c credentials, err error) {
+	c = credentials{delivery: d, account: a, password: secret.New(given)}
+	if !d.mails() {
+		return c, nil
 	}
-	return h.Accounts.Generate(a), account.Terms{MustChange: true, Until: time.Now().Add(h.Mail().Invitation).UTC().Truncate(time.Second)}
+	if c.settings, c.to, err = h.postman(a); err != nil {
+		return c, err
+	}
+	if d.Invite {
+		c.password = h.Accounts.Generate(a)
+		c.terms = account.Terms{MustChange: true, Until: time.Now().Add(c.settings.Invitation).UTC().Truncate(time.Second)}
+	}
+	return c, nil
 }
 
 func (h handler) addAccount(r *http.Request) (Delivered, error) {
@@ -91,18 +106,16 @@ func (h handler) addAccount(r *http.Request) (Delivered, error) {
 	}
 	one := account.Account{Name: n.Name}
 	n.Apply(&one)
-	if n.mails() {
-		if _, _, err := h.postman(one); err != nil {
-			return Delivered{}, err
-		}
-	}
-	password, terms := h.invitation(n.Delivery, one, n.Password)
-	one.MustChange, one.PasswordUntil = one.MustChange || terms.MustChange, terms.Until
-	a, err := h.Accounts.Add(r.Context(), one, password)
-	if a, err = h.changed("added", a, err); err != nil {
+	c, err := h.prepare(n.Delivery, one, n.Password)
+	if err != nil {
 		return Delivered{}, err
 	}
-	return h.deliver(r.Context(), credentials{a, n.Delivery, password, terms.Until})
+	one.MustChange, one.PasswordUntil = one.MustChange || c.terms.MustChange, c.terms.Until
+	a, err := h.Accounts.Add(r.Context(), one, c.password)
+	if c.account, err = h.changed("added", a, err); err != nil {
+		return Delivered{}, err
+	}
+	return h.deliver(r.Context(), c), nil
 }
 
 func (h handler) setPassword(r *http.Request) (Delivered, error) {
@@ -111,19 +124,19 @@ func (h handler) setPassword(r *http.Request) (Delivered, error) {
 		return Delivered{}, err
 	}
 	one, err := h.Accounts.Get(r.Context(), r.PathValue("name"))
-	if err == nil && n.mails() {
-		_, _, err = h.postman(one)
-	}
 	if err != nil {
 		return Delivered{}, err
 	}
-	password, terms := h.invitation(n.Delivery, one, n.Password)
-	terms.MustChange = terms.MustChange || n.MustChange
-	a, err := h.Accounts.SetPassword(r.Context(), one.Name, password, terms)
-	if a, err = h.changed("password", a, err); err != nil {
+	c, err := h.prepare(n.Delivery, one, n.Password)
+	if err != nil {
 		return Delivered{}, err
 	}
-	return h.deliver(r.Context(), credentials{a, n.Delivery, password, terms.Until})
+	c.terms.MustChange = c.terms.MustChange || n.MustChange
+	a, err := h.Accounts.SetPassword(r.Context(), one.Name, c.password, c.terms)
+	if c.account, err = h.changed("password", a, err); err != nil {
+		return Delivered{}, err
+	}
+	return h.deliver(r.Context(), c), nil
 }
 
 func (h handler) enrolCodes(r *http.Request) (Delivered, error) {
@@ -132,53 +145,63 @@ func (h handler) enrolCodes(r *http.Request) (Delivered, error) {
 		return Delivered{}, err
 	}
 	one, err := h.Accounts.Get(r.Context(), r.PathValue("name"))
-	if err == nil && n.Mail {
-		_, _, err = h.postman(one)
-	}
 	if err != nil {
 		return Delivered{}, err
 	}
-	return h.deliver(r.Context(), credentials{account: one, delivery: Delivery{Codes: true, Mail: n.Mail}})
+	c, err := h.prepare(Delivery{Codes: true, Mail: n.Mail}, one, "")
+	if err != nil {
+		return Delivered{}, err
+	}
+	done := h.deliver(r.Context(), c)
+	if done.Codes == nil && done.Mail == nil { // nothing was changed
+		return done, errors.New(done.Problem)
+	}
+	return done, nil
 }
 
-// deliver makes the codes and sends the mail. The account is changed by now: what fails from here on is told beside that.
-func (h handler) deliver(ctx context.Context, c credentials) (Delivered, error) {
+// deliver makes the codes and sends the mail. The account is changed by now: so it goes on although the command that wanted it is
+// gone, and what fails is told beside what was done, and never in place of it.
+func (h handler) deliver(ctx context.Context, c credentials) Delivered {
+	ctx = context.WithoutCancel(ctx)
 	done := Delivered{Account: c.account}
-	letter := mail.Letter{Account: c.account.Name, Server: h.Name, Password: c.password, Until: c.until}
+	letter := mail.Letter{To: c.to, Account: c.account.Name, Server: h.Name, Password: c.password, Until: c.terms.Until}
 	if c.delivery.Codes {
 		a, given, err := h.Accounts.EnrolCodes(ctx, c.account.Name, h.Name)
 		if _, err = h.changed("one-time codes", a, err); err != nil {
-			return Delivered{}, fmt.Errorf("the password is saved, the one-time codes are not: %w", err)
+			done.Problem = "there are no new one-time codes: " + err.Error()
+		} else {
+			done.Account, done.Codes, letter.CodesURL, letter.Recovery = a, &given, given.URL, given.Recovery
 		}
-		done.Account, done.Codes, letter.CodesURL, letter.Recovery = a, &given, given.URL, given.Recovery
 	}
-	if !c.delivery.mails() {
-		return done, nil
+	if c.settings != nil && (!c.password.Empty() || done.Codes != nil) {
+		h.mail(ctx, c, letter, &done)
 	}
-	settings, to, err := h.postman(c.account)
-	letter.To = to
-	done.Mail = &Mailed{To: to}
+	return done
+}
+
+func (h handler) mail(ctx context.Context, c credentials, letter mail.Letter, done *Delivered) {
+	m := &Mailed{To: c.to}
 	switch {
 	case c.delivery.Invite:
-		done.Mail.Contents, done.Mail.Until = append(done.Mail.Contents, "invitation"), &c.until
+		m.Contents, m.Until = append(m.Contents, "invitation"), &c.terms.Until
 	case !c.password.Empty():
-		done.Mail.Contents = append(done.Mail.Contents, "password")
+		m.Contents = append(m.Contents, "password")
 	}
 	if done.Codes != nil {
-		done.Mail.Contents = append(done.Mail.Contents, "codes")
+		m.Contents = append(m.Contents, "codes")
 	}
-	if err == nil {
-		err = settings.Send(ctx, letter)
-	}
-	if err == nil {
-		done.Mail.Sent, done.Codes = true, nil
-	} else if done.Mail.Error = err.Error(); c.delivery.Invite {
-		done.Mail.Invitation = c.password.Reveal()
+	done.Mail = m
+	if err := c.settings.Send(ctx, letter); err == nil {
+		m.Sent, done.Codes = true, nil
+	} else if m.Error = err.Error(); c.delivery.Invite {
+		m.Invitation = c.password.Reveal()
 	}
 	if h.Log != nil {
-		h.Log.Info("credentials mailed", "account", c.account.Name, "contents", done.Mail.Contents, "sent", done.Mail.Sent, "err", done.Mail.Error)
+		h.Log.Info("credentials mailed", "account", c.account.Name, "contents", m.Contents, "sent", m.Sent, "err", m.Error)
 	}
-	return done, h.Accounts.Mailed(ctx, c.account.Name, done.Mail.Contents, done.Mail.Sent)
+	if err := h.Accounts.Mailed(ctx, c.account.Name, m.Contents, m.Sent); err != nil {
+		done.Problem = strings.TrimPrefix(done.Problem+"; the event of the mail is not stored: "+err.Error(), "; ")
+	}
 }
 
 // removeAccount deletes the files first, if that is wanted: so who can't be rid of them still has the account, and can try again.

@@ -227,10 +227,16 @@ func (h handler) unlock(r *http.Request) (account.Account, error) {
 
 // changed notes what an administrator did.
 func (h handler) changed(what string, a account.Account, err error) (account.Account, error) {
-	if err == nil && h.Log != nil {
+	if err != nil {
+		return a, err
+	}
+	if h.Approvals != nil {
+		_, _ = h.Approvals.Revoke(a.Name) // what was approved before does not count any more; it may be nothing
+	}
+	if h.Log != nil {
 		h.Log.Info("account changed by the administrator", "account", a.Name, "change", what)
 	}
-	return a, err
+	return a, nil
 }
 
 func (h handler) showAccount(r *http.Request) (Account, error) {

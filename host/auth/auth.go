@@ -207,7 +207,7 @@ const publishTimeout = 5 * time.Second
 // New makes an Authority.
 func New(o Options) *Authority {
 	return &Authority{
-		Options: o, refusals: refusals{sources: map[string]*refusalSum{}}, flights: map[flightKey]*flight{}, stopped: map[string]bool{},
+		Options: o, refusals: refusals{sources: map[string]*refusalSum{}, accounts: map[string]int{}}, flights: map[flightKey]*flight{}, stopped: map[string]bool{},
 		desk: approval.New[asked](approval.Options{Limits: o.Approvals, Store: o.Recorder.Store, Log: o.Log, Now: time.Now}),
 	}
 }

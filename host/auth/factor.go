@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/approval"
+	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
 // asked is what a second factor said, and the trace of it, for all who waited.
@@ -23,8 +24,12 @@ func (a *Authority) askFactor(ctx context.Context, attempt Attempt, first Step, 
 	if _, gone := step.Method.(missing); gone || a.Stopped(step.ID) { // nor does what it approved before count
 		return a.askOne(ctx, attempt, step, true, traces)
 	}
+	password := attempt.Password
+	if step.Code { // what is remembered is this code, which a client sends again with each connection, and not that there was one
+		password = secret.New(attempt.Code + "\x00" + password.Reveal())
+	}
 	got := a.desk.Ask(ctx, approval.Question{
-		Login: login(attempt, true), Factor: step.ID, First: first.ID, Source: attempt.Peer.Addr(), Password: attempt.Password,
+		Login: login(attempt, true), Factor: step.ID, First: first.ID, Source: attempt.Peer.Addr(), Password: password,
 		Remember: step.Remember, Linger: step.Linger, Queue: step.Queue, Parallel: step.Code,
 	}, func(ctx context.Context, r approval.Request) (asked, approval.Decision) {
 		attempt.Request = r

@@ -10,23 +10,27 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/policy"
 )
 
-// A stranger can make a server refuse hundreds of logins a second. If each were stored, the events that matter would go
-// before their time. So within a minute only the first refusals of a source have an event of their own, and only so many of
-// all sources together; the others are summed up in one event. RATIONALE.md, "Why is not every refusal an event?".
+// A stranger can make a server refuse hundreds of logins a second. So within a minute only the first refusals of a source, and the
+// first of a known account, have an event of their own, and only so many of all together; the others are summed up in one event for
+// each source. RATIONALE.md, "Why is not every refusal an event?".
 const (
-	refusalWindow    = time.Minute
-	refusalsOfSource = 20
-	refusalsOfAll    = 600
-	refusalSources   = 1024 // that are counted apart
-	refusalAccounts  = 10   // named in a sum
+	refusalWindow     = time.Minute
+	refusalsOfSource  = 20
+	refusalsOfAccount = 3
+	refusalsOfAll     = 600
+	refusalSources    = 1024 // that are counted apart, and as many accounts
+	refusalAccounts   = 10   // named in a sum
 )
 
 // refusals counts those of the minute.
 type refusals struct {
-	mu      sync.Mutex
-	sources map[string]*refusalSum
-	started time.Time // of the minute for all
-	told    int       // in it
+	flushing sync.WaitGroup
+
+	mu       sync.Mutex
+	sources  map[string]*refusalSum
+	started  time.Time // of the minute for all
+	told     int       // in it
+	accounts map[string]int
 }
 
 // refusalSum are the refusals of one source in its minute.
@@ -41,30 +45,47 @@ func (r *refusals) take(source string, known string, reason events.Reason, now t
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now.Sub(r.started) >= refusalWindow {
-		r.started, r.told = now, 0
+		r.started, r.told, r.accounts = now, 0, map[string]int{}
+	}
+	s := r.sum(source, now, flush)
+	switch n, counted := r.accounts[known]; {
+	case s.Source != "" && s.told < refusalsOfSource && r.told < refusalsOfAll:
+		s.told++
+		r.told++
+		if known != "" {
+			r.accounts[known]++
+		}
+		return true
+	case known != "" && n < refusalsOfAccount && (counted || len(r.accounts) < refusalSources) && s.told < refusalsOfSource: // whatever others do meanwhile
+		s.told++
+		r.accounts[known]++
+		return true
+	}
+	s.Count++
+	s.Reasons[reason]++
+	switch {
+	case known == "" || slices.Contains(s.Accounts, known):
+	case len(s.Accounts) < refusalAccounts:
+		s.Accounts = append(s.Accounts, known)
+	default:
+		s.MoreAccounts++
+	}
+	s.Until = now.UTC()
+	return false
+}
+
+// sum is that of a source; when there are too many sources, one of all the others.
+func (r *refusals) sum(source string, now time.Time, flush func(*events.Refusals)) *refusalSum {
+	if r.sources[source] == nil && len(r.sources) >= refusalSources {
+		source = ""
 	}
 	s := r.sources[source]
-	if s == nil && (len(r.sources) >= refusalSources || r.told >= refusalsOfAll) {
-		source = "" // those are summed up together
-		s = r.sources[source]
-	}
 	if s == nil {
 		s = &refusalSum{Refusals: events.Refusals{Source: source, Reasons: map[events.Reason]int{}, From: now.UTC()}}
 		r.sources[source] = s
 		time.AfterFunc(refusalWindow, func() { r.end(source, s, flush) })
 	}
-	if source != "" && s.told < refusalsOfSource && r.told < refusalsOfAll {
-		s.told++
-		r.told++
-		return true
-	}
-	s.Count++
-	s.Reasons[reason]++
-	if known != "" && len(s.Accounts) < refusalAccounts && !slices.Contains(s.Accounts, known) {
-		s.Accounts = append(s.Accounts, known)
-	}
-	s.Until = now.UTC()
-	return false
+	return s
 }
 
 // end is the end of a source's minute.
@@ -73,9 +94,14 @@ func (r *refusals) end(source string, s *refusalSum, flush func(*events.Refusals
 	mine := r.sources[source] == s
 	if mine {
 		delete(r.sources, source)
+		r.flushing.Add(1)
 	}
 	r.mu.Unlock()
-	if mine && s.Count > 0 {
+	if !mine {
+		return
+	}
+	defer r.flushing.Done()
+	if s.Count > 0 {
 		flush(&s.Refusals)
 	}
 }
@@ -91,6 +117,7 @@ func (r *refusals) endAll(flush func(*events.Refusals)) {
 			flush(&s.Refusals)
 		}
 	}
+	r.flushing.Wait()
 }
 
 // tellSum stores a sum.

@@ -28,7 +28,7 @@ func users(own string, readers []User, approvers []string) []*server.NkeyUser {
 			Subscribe: &server.SubjectPermission{Allow: append(slices.Clone(u.Subjects), events.Inbox(u.Name)+".>")},
 		}
 		var may []string
-		for _, stream := range []string{events.StreamAudit, events.StreamActivity} {
+		for _, stream := range events.Streams() {
 			if len(u.within(stream)) > 0 { // to be given what is stored for it, to say what it has, and to begin anew
 				own := stream + "." + events.Consumer(u.Name)
 				may = append(may, "$JS.API.CONSUMER.INFO."+own, "$JS.API.CONSUMER.MSG.NEXT."+own, "$JS.API.CONSUMER.RESET."+own, "$JS.ACK."+own+".>")

@@ -1,5 +1,5 @@
 // Package bus stores events and hands them to subscribers: a NATS server with JetStream in
-// this process, two streams on disk, and a listener for programs that read.
+// this process, its streams on disk, and a listener for programs that read.
 //
 // [Bus.Store] returns when an event is on disk, [Bus.Note] does not wait, [Bus.Follow] reads
 // what is stored and then what comes. engine.go has the server, health.go what happens when it can't write.
@@ -34,7 +34,7 @@ type Options struct {
 	Forward    *Forward         // nil: events stay here
 	ServerName string           // the source of the events
 	Retention  time.Duration    // how long events are kept
-	Size       int64            // bytes of the audit stream; 0: 1 GiB. The activity stream has a quarter
+	Size       int64            // bytes of the audit stream; 0: 1 GiB. The others have a quarter each
 	Log        *slog.Logger
 }
 
@@ -47,7 +47,7 @@ type User struct {
 
 // Limits of the streams and of the listener.
 const (
-	auditBytes     = 1 << 30  // the oldest events go first; of activity a quarter
+	auditBytes     = 1 << 30  // the oldest events go first; of the others a quarter each
 	askBytes       = 16 << 20 // requests to approvers, and as much of decisions
 	maxEvent       = 64 << 10
 	maxSubscribers = 256
@@ -63,7 +63,7 @@ const (
 // published there: a live subscriber sees nothing that is not on disk.
 const ingest = "ingest."
 
-// stream is one of the two streams: how it is written.
+// stream is one of the streams: how it is written.
 type stream struct {
 	name    string
 	bytes   int64
@@ -77,6 +77,7 @@ func (o Options) streams() []stream {
 	}
 	return []stream{
 		{events.StreamAudit, size, jetstream.DefaultPersistMode},
+		{events.StreamRefusals, size / 4, jetstream.DefaultPersistMode},
 		{events.StreamActivity, size / 4, jetstream.AsyncPersistMode},
 	}
 }

@@ -150,8 +150,8 @@ func (s stream) config(retention time.Duration) jetstream.StreamConfig {
 		SubjectTransform: &jetstream.SubjectTransformConfig{Source: ingest + events.Root + ".>", Destination: events.Root + ".>"},
 		RePublish:        &jetstream.RePublish{Source: events.Root + ".>", Destination: events.Root + ".>"},
 	}
-	for _, family := range events.Families(s.name) {
-		c.Subjects = append(c.Subjects, ingest+events.Root+"."+family+".>")
+	for _, subject := range events.Subjects(s.name) {
+		c.Subjects = append(c.Subjects, ingest+events.Root+"."+subject)
 	}
 	return c
 }
@@ -187,22 +187,48 @@ func (b *Bus) consumers(ctx context.Context, s jetstream.Stream, name string) er
 // ackWait is how long a subscriber may take for an event before it gets that again.
 const ackWait = 30 * time.Second
 
-// within are the subjects of the user that a stream has.
+// within are the subjects of the user that a stream has. None of them holds another, which JetStream would refuse.
 func (u User) within(stream string) (subjects []string) {
-	for _, subject := range u.Subjects {
-		family, rest, narrow := strings.Cut(strings.TrimPrefix(subject, events.Root+"."), ".")
-		for _, of := range events.Families(stream) {
-			switch {
-			case family == of:
-				subjects = append(subjects, subject)
-			case family == ">":
-				subjects = append(subjects, events.Root+"."+of+".>")
-			case family == "*" && narrow:
-				subjects = append(subjects, events.Root+"."+of+"."+rest)
+	for _, wanted := range u.Subjects {
+		for _, has := range events.Subjects(stream) {
+			both, ok := intersect(wanted, events.Root+"."+has)
+			if !ok || slices.ContainsFunc(subjects, func(other string) bool { return holds(other, both) }) {
+				continue
 			}
+			subjects = append(slices.DeleteFunc(subjects, func(other string) bool { return holds(both, other) }), both)
 		}
 	}
 	return subjects
+}
+
+// holds reports whether all that is in the pattern b is in a.
+func holds(a, b string) bool {
+	both, ok := intersect(a, b)
+	return ok && both == b
+}
+
+// intersect is the pattern of what is in both.
+func intersect(a, b string) (string, bool) {
+	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	var both []string
+	for i := 0; ; i++ {
+		switch {
+		case i == len(x) && i == len(y):
+			return strings.Join(both, "."), true
+		case i == len(x) || i == len(y):
+			return "", false
+		case x[i] == ">":
+			return strings.Join(append(both, y[i:]...), "."), true
+		case y[i] == ">":
+			return strings.Join(append(both, x[i:]...), "."), true
+		case x[i] == "*":
+			both = append(both, y[i])
+		case y[i] == "*" || x[i] == y[i]:
+			both = append(both, x[i])
+		default:
+			return "", false
+		}
+	}
 }
 
 // Replay lets a user begin anew with what is stored since then, in all streams.

@@ -111,7 +111,7 @@ func (r *remote) caughtUp(t testing.TB, want int) {
 	var names []string
 	var ids map[string]int
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if names, ids = r.received(t, events.StreamAudit); len(names) >= want {
+		if names, ids = r.received(t, events.StreamRefusals); len(names) >= want {
 			break
 		}
 	}
@@ -152,7 +152,7 @@ func TestForward(t *testing.T) {
 	store(1200) // more than a batch, while nobody is there
 	r.start()
 	r.caughtUp(t, n)
-	if lag := b.Lag(t.Context())[events.StreamAudit]; lag != 0 {
+	if lag := b.Lag(t.Context())[events.StreamRefusals]; lag != 0 {
 		t.Errorf("the lag is %d", lag)
 	}
 	for range 3 { // in the middle of it

@@ -123,7 +123,7 @@ func TestNearlyFull(t *testing.T) {
 	o.Size = 1 << 20
 	b := open(t, o)
 	for range 3000 { // more than it holds
-		if err := b.Store(t.Context(), refused("alice")); err != nil {
+		if err := b.Store(t.Context(), &events.LoginAccepted{Method: "accounts"}); err != nil {
 			t.Fatal(err)
 		}
 	}

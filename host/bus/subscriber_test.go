@@ -113,7 +113,7 @@ func TestSubscribe(t *testing.T) {
 		t.Errorf("%v", names(got))
 	}
 	// Replay, from a number and from a time.
-	if err := subscriber.Replay(t.Context(), conn, "siem", events.StreamAudit, 1); err != nil {
+	if err := subscriber.Replay(t.Context(), conn, "siem", events.StreamRefusals, 1); err != nil {
 		t.Fatal(err)
 	}
 	if got = listen(t, conn, only, 7); len(names(got)) != 7 {

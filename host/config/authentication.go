@@ -36,6 +36,9 @@ func (c *checker) authentication(r *rawAuthentication, config *Config) Authentic
 		NextOnFailure:  c.oneOf(r.Body, "on_failure", r.OnFailure, "refuse", "next") == "next",
 	}
 	c.word(r.Range, "authentication ID", r.ID)
+	if r.ID == policy.NoFactor || r.ID == "method" {
+		c.problem(r.Range, "Reserved name", `%q: accounts say so that they have no second factor, or that of their method`, r.ID)
+	}
 	a.where = func(setting string) string {
 		at := rangeOf(r.Body, "settings")
 		if r.Settings != nil {

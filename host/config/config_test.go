@@ -142,6 +142,7 @@ func TestProblems(t *testing.T) {
 		"wrong ports":      {`service "ftps" "x" {` + "\n passive_ports = \"21\"\n}", []string{"t.hcl:2", `"21"`, "1024-65535"}},
 		"wrong kind":       {`service "sftp" "x" {}`, []string{"t.hcl:1", `"sftp"`, `service "ftps"`}},
 		"half a key pair":  {`service "ftps" "x" {` + "\n certificate = \"a\"\n}", []string{"t.hcl:1", "private_key"}},
+		"reserved ID":      {`authentication "none" { plugin = "local" }`, []string{"t.hcl:1", "Reserved name"}},
 		"wrong word":       {`authentication "a b" { plugin = "local" }`, []string{"t.hcl:1", `"a b"`, "letters"}},
 		"no plugin":        {`authentication "a" {}`, []string{"t.hcl:1", `plugin = "local"`}},
 		"wrong digest":     {`authentication "a" {` + "\nplugin = \"local\"\n sha256 = \"xyz\"\n}", []string{"t.hcl:3", "64 hexadecimal"}},

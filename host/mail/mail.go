@@ -13,6 +13,7 @@ import (
 	htmltemplate "html/template"
 	"net"
 	"strconv"
+	"strings"
 	"text/template"
 	"time"
 
@@ -174,13 +175,18 @@ func (b *bounded) Close() error {
 	return b.Conn.Close()
 }
 
+// shell joins texts to one word of a shell's line: users paste it.
+func shell(texts ...string) string {
+	return "'" + strings.ReplaceAll(strings.Join(texts, ""), "'", `'\''`) + "'"
+}
+
 // message writes the letter as text, and as HTML with the QR code in it.
 func (s Settings) message(l Letter) (*mail.Msg, error) {
-	plain, err := template.ParseFS(files, "letter.txt")
+	plain, err := template.New("letter.txt").Funcs(template.FuncMap{"shell": shell}).ParseFS(files, "letter.txt")
 	if err != nil {
 		return nil, err
 	}
-	html, err := htmltemplate.ParseFS(files, "letter.html")
+	html, err := htmltemplate.New("letter.html").Funcs(htmltemplate.FuncMap{"shell": shell}).ParseFS(files, "letter.html")
 	if err != nil {
 		return nil, err
 	}

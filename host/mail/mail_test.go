@@ -76,6 +76,20 @@ func TestSend(t *testing.T) {
 	}
 }
 
+// The line for the shell is one, whatever the account is called.
+func TestLineForTheShell(t *testing.T) {
+	s, server := settings(t, mail.NoTLS)
+	l := letter
+	l.Account = "a';touch${IFS}pwned;'"
+	if err := s.Send(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	text, _, _ := parts(t, server.Letters(t)[0])
+	if want := `-u 'a'\'';touch${IFS}pwned;'\'':Babad-cecin-2' -Q 'SITE PSWD Babad-cecin-2 "your new password"' 'ftp://ftps.example.org:21/'`; !strings.Contains(text, want) {
+		t.Errorf("no %s in\n%s", want, text)
+	}
+}
+
 // What is not there is not told of.
 func TestSendLess(t *testing.T) {
 	s, server := settings(t, mail.StartTLS)

@@ -10,7 +10,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -19,8 +21,10 @@ import (
 
 // Bolt is the embedded [Store].
 type Bolt struct {
-	db   *bolt.DB
 	path string
+
+	mu sync.RWMutex // held, for reading, by whoever uses db
+	db *bolt.DB
 }
 
 var _ Store = (*Bolt)(nil)
@@ -83,13 +87,56 @@ func verify(path string) (err error) {
 }
 
 // Close closes the file.
-func (s *Bolt) Close() error { return s.db.Close() }
+func (s *Bolt) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.db.Close()
+}
+
+// compactBatch is how much is copied in one transaction, in bytes.
+const compactBatch = 16 << 20
+
+// Compact implements [Store]: another file takes the place of this one. Others wait meanwhile.
+func (s *Bolt) Compact(ctx context.Context) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	aside := s.path + ".compact"
+	if err := os.Remove(aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("compact the state file: %w", err)
+	}
+	fresh, err := bolt.Open(aside, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return fmt.Errorf("compact the state file: %w", err)
+	}
+	if err := errors.Join(bolt.Compact(fresh, s.db, compactBatch), fresh.Sync()); err != nil {
+		return errors.Join(fmt.Errorf("compact the state file: %w", err), fresh.Close(), os.Remove(aside))
+	}
+	if err := os.Rename(aside, s.path); err != nil {
+		return errors.Join(fmt.Errorf("compact the state file: %w", err), fresh.Close(), os.Remove(aside))
+	}
+	old := s.db
+	s.db = fresh // it goes by its new name
+	return errors.Join(old.Close(), syncFolder(filepath.Dir(s.path)))
+}
+
+func syncFolder(name string) error {
+	folder, err := os.Open(filepath.Clean(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
 
 // Snapshot writes the whole file as it is at one moment, while others go on. Begin hears first how many bytes come.
 func (s *Bolt) Snapshot(ctx context.Context, w io.Writer, begin func(size int64) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	return s.db.View(func(tx *bolt.Tx) error {
 		if err := begin(tx.Size()); err != nil {
 			return err
@@ -159,6 +206,8 @@ func (s *Bolt) view(ctx context.Context, bucket string, read func(*bolt.Bucket) 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	return s.db.View(func(tx *bolt.Tx) error { return read(tx.Bucket([]byte(bucket))) })
 }
 
@@ -167,6 +216,8 @@ func (s *Bolt) update(ctx context.Context, bucket, key string, was Revision, als
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	return s.db.Update(func(tx *bolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists([]byte(bucket))
 		if err != nil {

@@ -39,6 +39,8 @@ type Store interface {
 	Delete(ctx context.Context, bucket, key string, was Revision, also ...Addition) error
 	// List returns up to limit records with keys after the one named, in key order.
 	List(ctx context.Context, bucket, after string, limit int) ([]Record, error)
+	// Compact leaves nothing on the disk of what was changed or deleted. Others wait meanwhile.
+	Compact(ctx context.Context) error
 }
 
 var (

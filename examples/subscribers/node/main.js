@@ -34,4 +34,4 @@ async function read(stream) {
 }
 
 console.log("subscribed");
-await Promise.all(["audit", "activity"].map(read));
+await Promise.all(["audit", "refusals", "activity"].map(read));

@@ -72,6 +72,7 @@ authentication "code" {
 		want                       bool
 	}{
 		{"the same connection again", "127.0.0.1", "alice", goodPassword + code, true},
+		{"the password alone, a moment after", "127.0.0.1", "alice", goodPassword, false},
 		{"a replay from elsewhere", "127.0.0.2", "alice", goodPassword + code, false},
 		{"no code, from elsewhere", "127.0.0.3", "alice", goodPassword, false},
 		{"on paper", "127.0.0.4", "alice", goodPassword + paper, true},

@@ -92,6 +92,9 @@ func delivered(s streams, o output, given admin.Delivered, done string) error {
 	if m := given.Mail; err == nil && m != nil && !m.Sent {
 		err = errors.New("the account is saved, the mail to " + m.To + " was not sent: " + m.Error)
 	}
+	if given.Problem != "" {
+		err = errors.Join(err, errors.New("the account is saved; "+given.Problem))
+	}
 	return err
 }
 

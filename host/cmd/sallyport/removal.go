@@ -15,25 +15,29 @@ import (
 )
 
 // removeHome deletes the files of an account, which it disables before. A folder in which there may be files of somebody
-// else is refused.
+// else is refused. RATIONALE.md, "Why does remove --files refuse so much?".
 func (a *app) removeHome(ctx context.Context, one account.Account) error {
-	home, err := homeOf(a.config(), one)
+	named, err := homeOf(a.config(), one)
 	if err != nil {
 		return err
 	}
-	named := home
-	home, err = filepath.EvalSymlinks(named)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(named); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		err = a.ownedAlone(ctx, one, home)
-	}
+	home, err := a.ownHome(ctx, one, named)
 	if err != nil {
 		return fmt.Errorf("nothing was removed: %w", err)
 	}
-	if _, err := a.accounts.SetEnabled(ctx, one.Name, false); err != nil {
+	disabled, err := a.accounts.SetEnabled(ctx, one.Name, false)
+	if err != nil {
 		return err
+	}
+	// Nobody logs in any more. What an administrator changed meanwhile counts.
+	if again, err := homeOf(a.config(), disabled); err != nil || again != named {
+		return errors.Join(fmt.Errorf("account %s is disabled, and nothing was removed: its home was changed meanwhile", one.Name), err)
+	}
+	if again, err := a.ownHome(ctx, disabled, named); err != nil || again != home {
+		return errors.Join(fmt.Errorf("account %s is disabled, and nothing was removed", one.Name), err)
 	}
 	err = os.RemoveAll(home)
 	if err == nil && named != home {
@@ -48,7 +52,7 @@ func (a *app) removeHome(ctx context.Context, one account.Account) error {
 // homeOf is the home folder of one of the host's accounts.
 func homeOf(c *config.Config, one account.Account) (string, error) {
 	if one.Home != "" {
-		return one.Home, nil
+		return filepath.Clean(one.Home), nil
 	}
 	group, ok := c.Group(one.Groups[0])
 	if !ok {
@@ -57,60 +61,131 @@ func homeOf(c *config.Config, one account.Account) (string, error) {
 	return strings.ReplaceAll(group.Home, "{username}", one.Name), policy.PathElement(one.Name)
 }
 
-// ownedAlone refuses a home that holds, or lies in, what others use. It is free of links.
-func (a *app) ownedAlone(ctx context.Context, one account.Account, home string) error {
-	c := a.config()
-	refuse := func(folder, whose string) error {
-		resolved, err := filepath.EvalSymlinks(folder)
-		if err != nil {
-			resolved = folder // not there yet
-		}
-		if policy.Within(resolved, home) || policy.Within(home, resolved) {
-			return fmt.Errorf("%s: %s is %s: delete the files by hand", home, folder, whose)
-		}
-		return nil
+// real is a path free of links, as far as it is there.
+func realPath(path string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
+		return resolved, err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return "", fmt.Errorf("%s is a link that leads nowhere", path)
+	}
+	parent, err := realPath(filepath.Dir(path))
+	return filepath.Join(parent, filepath.Base(path)), err
+}
+
+// shared is a folder that somebody else uses; {username} in it stands for anything.
+type shared struct{ path, whose string }
+
+// ownHome is the home, free of links, if nobody else has anything in it, nor it anything in what others have.
+func (a *app) ownHome(ctx context.Context, one account.Account, named string) (string, error) {
+	home, err := realPath(named)
+	if err != nil {
+		return "", err
 	}
 	if strings.Count(home, "/") < 2 {
-		return fmt.Errorf("%s is no folder of one account: delete the files by hand", home)
+		return "", fmt.Errorf("%s is no folder of one account: delete the files by hand", home)
 	}
-	if err := policy.HomeApart(home, a.data.private); err != nil {
-		return err
+	others, err := a.othersFolders(ctx, one)
+	if err != nil {
+		return "", err
+	}
+	for _, other := range others {
+		meets, err := overlap(home, other.path)
+		if err != nil {
+			return "", err
+		}
+		if meets {
+			return "", fmt.Errorf("%s: %s is %s: delete the files by hand", home, other.path, other.whose)
+		}
+	}
+	return home, mountedIn(home)
+}
+
+// othersFolders are all that is known to belong to others than the account.
+func (a *app) othersFolders(ctx context.Context, one account.Account) (all []shared, err error) {
+	c := a.config()
+	all = append(all, shared{a.data.private, "where keys and accounts are"})
+	foreign := map[string]string{} // groups of users whom only their method knows
+	for _, m := range c.Authentications {
+		if m.HomeUnder != "" {
+			all = append(all, shared{m.HomeUnder, fmt.Sprintf("where users of authentication %q are", m.ID)})
+		}
+		for _, group := range m.Groups {
+			foreign[group] = m.ID
+		}
 	}
 	for _, g := range c.Groups {
-		before, _, each := strings.Cut(g.Home, "{username}")
-		if !each || policy.Within(filepath.Clean(before), home) {
-			if err := refuse(filepath.Clean(before), fmt.Sprintf("where members of group %q are", g.Name)); err != nil {
-				return err
-			}
+		switch each := strings.Contains(g.Home, "{username}"); {
+		case foreign[g.Name] != "":
+			all = append(all, shared{g.Home, fmt.Sprintf("where users of authentication %q are", foreign[g.Name])})
+		case !each:
+			all = append(all, shared{g.Home, fmt.Sprintf("where members of group %q are", g.Name)})
+		default: // one below it is its member's, and is looked at with the accounts
+			all = append(all, shared{g.Home, fmt.Sprintf("where members of group %q are", g.Name)}.above())
 		}
 		for _, v := range g.Folders {
-			real, _, _ := strings.Cut(v.Real, "{username}")
-			if err := refuse(filepath.Clean(real), fmt.Sprintf("a virtual folder of group %q", g.Name)); err != nil {
-				return err
-			}
-		}
-	}
-	for _, m := range c.Authentications {
-		if m.HomeUnder != "" && policy.Within(m.HomeUnder, home) {
-			return fmt.Errorf("%s: in it are users of authentication %q: delete the files by hand", home, m.ID)
+			all = append(all, shared{v.Real, fmt.Sprintf("a virtual folder of group %q", g.Name)})
 		}
 	}
 	for after := ""; ; {
 		page, err := a.accounts.List(ctx, after, 500)
 		if err != nil || len(page) == 0 {
-			return err
+			return all, err
 		}
 		for _, other := range page {
 			if after = other.Name; other.Name == one.Name {
 				continue
 			}
 			folder, err := homeOf(c, other)
-			if err == nil {
-				err = refuse(folder, "the home of account "+other.Name)
-			}
 			if err != nil {
-				return err
+				return nil, err
 			}
+			all = append(all, shared{folder, "the home of account " + other.Name})
 		}
 	}
+}
+
+// onlyAbove marks a folder that may not be, or be in, a home; to be below it is all right.
+const onlyAbove = "\x00"
+
+func (s shared) above() shared { return shared{s.path + onlyAbove, s.whose} }
+
+// overlap reports whether one of the two folders holds the other, or may, for some {username}.
+func overlap(home, other string) (bool, error) {
+	other, above := strings.CutSuffix(other, onlyAbove)
+	fixed, _, each := strings.Cut(other, "{username}")
+	if each {
+		fixed = filepath.Dir(fixed + "x") // the last folder that is the same for all
+	}
+	resolved, err := realPath(filepath.Clean(fixed))
+	if err != nil {
+		return false, err
+	}
+	if policy.Within(resolved, home) {
+		return true, nil
+	}
+	if above || !policy.Within(home, resolved) {
+		return false, nil
+	}
+	rest := strings.TrimPrefix(strings.TrimPrefix(filepath.Clean(other), filepath.Clean(fixed)), "/")
+	below, err := filepath.Rel(resolved, home)
+	if err != nil {
+		return false, err
+	}
+	return meets(strings.Split(below, "/"), strings.Split(rest, "/")), nil
+}
+
+// meets compares the parts of a path with those of a pattern, as far as both go.
+func meets(path, pattern []string) bool {
+	for i := range min(len(path), len(pattern)) {
+		before, after, each := strings.Cut(pattern[i], "{username}")
+		switch {
+		case pattern[i] == "" || path[i] == ".":
+			return true
+		case each && !(strings.HasPrefix(path[i], before) && strings.HasSuffix(path[i], after)), !each && path[i] != pattern[i]:
+			return false
+		}
+	}
+	return true
 }
