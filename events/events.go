@@ -74,6 +74,23 @@ const (
 	MailFailedType         Type = Root + ".mail.failed"               // credentials could not be mailed
 )
 
+// Is reports whether a type has this name, or is of this family, with or without [Root]: "login.refused", "login".
+func (t Type) Is(name string) bool {
+	name = strings.TrimSuffix(strings.TrimPrefix(name, Root+"."), ".")
+	own := strings.TrimPrefix(string(t), Root+".")
+	return own == name || strings.HasPrefix(own, name+".")
+}
+
+// Matching lists the types that are so, see [Type.Is].
+func Matching(name string) (types []Type) {
+	for _, t := range Types() {
+		if t.Is(name) {
+			types = append(types, t)
+		}
+	}
+	return types
+}
+
 // Types lists all.
 func Types() []Type {
 	return []Type{
@@ -207,10 +224,10 @@ type Refusals struct {
 	Count   int            `json:"count"`
 	Reasons map[Reason]int `json:"reasons"`
 	// Accounts are known users that were tried, at most ten, and MoreAccounts says how often others were.
-	Accounts     []string `json:"accounts,omitempty"`
-	MoreAccounts int      `json:"more_accounts,omitempty"`
-	From     time.Time `json:"from"`
-	Until    time.Time `json:"until"`
+	Accounts     []string  `json:"accounts,omitempty"`
+	MoreAccounts int       `json:"more_accounts,omitempty"`
+	From         time.Time `json:"from"`
+	Until        time.Time `json:"until"`
 }
 
 // EventType implements [Payload].

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,13 +37,7 @@ type Filter struct {
 }
 
 func (f Filter) wants(t events.Type) bool {
-	name := strings.TrimPrefix(string(t), events.Root+".")
-	for _, wanted := range f.Types {
-		if wanted = strings.TrimPrefix(wanted, events.Root+"."); name == wanted || strings.HasPrefix(name, wanted+".") {
-			return true
-		}
-	}
-	return len(f.Types) == 0
+	return len(f.Types) == 0 || slices.ContainsFunc(f.Types, t.Is)
 }
 
 // streams are those that have some of the types.
@@ -67,10 +60,16 @@ func (f Filter) user() string {
 // retryPause is before an event that the handler did not take comes again.
 const retryPause = 5 * time.Second
 
-// Subscribe calls handle for each event that is wanted, one at a time, until the context ends. Where it stopped is kept on the
+// Subscribe calls handle for each event that is wanted, one at a time and in the order of its stream, until the context ends. Two
+// programs that are the same user share its events between them. Where it stopped is kept on the
 // server, so the next call goes on there. An event that handle returns an error for comes again, and the next ones of its stream wait
 // for it; one that was handled when the connection broke comes again too: [events.Event.ID] tells it. What a newer server has and this package does not know is passed over.
 func Subscribe(ctx context.Context, conn *nats.Conn, f Filter, handle func(ctx context.Context, e events.Event) error) error {
+	for _, t := range f.Types {
+		if len(events.Matching(t)) == 0 {
+			return fmt.Errorf("no event has the type %q, nor is it the family of any", t)
+		}
+	}
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return err
@@ -82,7 +81,7 @@ func Subscribe(ctx context.Context, conn *nats.Conn, f Filter, handle func(ctx c
 	for _, stream := range f.streams() {
 		consumer, err := js.Consumer(ctx, stream, events.Consumer(f.user()))
 		if err != nil {
-			return fmt.Errorf("%s of user %q: %w; may it read all of these types?", stream, f.user(), err)
+			return fmt.Errorf("%s of user %q: %w; is that the user of this key?", stream, f.user(), err)
 		}
 		messages, err := consumer.Messages()
 		if err != nil {

@@ -175,8 +175,10 @@ type Options struct {
 	Homes    Homes
 	Codes    Codes // nil: nobody has any
 	// Passwords changes passwords of the host's own accounts; nil: nobody can.
-	Passwords   Passwords
-	Approvals   approval.Limits
+	Passwords Passwords
+	Approvals approval.Limits
+	// Refused hears each refusal, also of those that are summed up in one event; nil: nobody does.
+	Refused     func(e *events.LoginRefused)
 	Unrecorded  bool // let users in although the event of it can't be stored
 	NameUnknown bool // put the names of unknown users into events
 	Log         *slog.Logger
@@ -349,15 +351,18 @@ func (a *Authority) accept(ctx context.Context, attempt Attempt, out Outcome, st
 
 // refuse records why. The event is stored too, but a refusal does not depend on it.
 func (a *Authority) refuse(ctx context.Context, attempt Attempt, out Outcome) {
-	if !a.hasOwnEvent(ctx, attempt, out) {
-		return
-	}
 	event := &events.LoginRefused{
 		Login:      login(attempt, out.Grant.User != "" || a.NameUnknown || attempt.Trial),
 		Reason:     out.Reason,
 		Method:     out.Grant.Method,
 		SharedWith: out.sharedWith,
 		DurationMS: out.Took.Milliseconds(),
+	}
+	if a.Refused != nil && !attempt.Trial {
+		a.Refused(event)
+	}
+	if !a.hasOwnEvent(ctx, attempt, out) {
+		return
 	}
 	a.Log.Info("login refused", "login", attempt.ID, "service", attempt.Service, "peer", event.Peer,
 		"user", event.User, "reason", out.Reason, "method", event.Method, "detail", out.Detail)

@@ -198,7 +198,7 @@ func (a *Authority) record(attempt Attempt, step Step, factor bool, answer Answe
 		Failed: events.MethodFailedType, skipped: events.MethodSkippedType,
 	}
 	a.Recorder.Note(&events.MethodResult{
-		Login:      login(attempt, a.NameUnknown || answer.Verdict == Accepted || answer.Verdict == Rejected),
+		Login:      login(attempt, a.NameUnknown || attempt.Trial || answer.Verdict == Accepted || answer.Verdict == Rejected),
 		Verdict:    types[answer.Verdict],
 		Method:     step.ID,
 		Reason:     answer.Reason,

@@ -24,19 +24,14 @@ func users(own string, readers []User, approvers []string) []*server.NkeyUser {
 	all := []*server.NkeyUser{{Nkey: own}}
 	for _, u := range readers {
 		p := &server.Permissions{
-			Publish:   &server.SubjectPermission{Deny: []string{">"}},
 			Subscribe: &server.SubjectPermission{Allow: append(slices.Clone(u.Subjects), events.Inbox(u.Name)+".>")},
 		}
 		var may []string
 		for _, stream := range events.Streams() {
-			if len(u.within(stream)) > 0 { // to be given what is stored for it, to say what it has, and to begin anew
-				own := stream + "." + events.Consumer(u.Name)
-				may = append(may, "$JS.API.CONSUMER.INFO."+own, "$JS.API.CONSUMER.MSG.NEXT."+own, "$JS.API.CONSUMER.RESET."+own, "$JS.ACK."+own+".>")
-			}
+			own := stream + "." + events.Consumer(u.Name) // to be given what is stored for it, to say what it has, and to begin anew
+			may = append(may, "$JS.API.CONSUMER.INFO."+own, "$JS.API.CONSUMER.MSG.NEXT."+own, "$JS.API.CONSUMER.RESET."+own, "$JS.ACK."+own+".>")
 		}
-		if len(may) > 0 {
-			p.Publish = &server.SubjectPermission{Allow: may}
-		}
+		p.Publish = &server.SubjectPermission{Allow: may}
 		all = append(all, &server.NkeyUser{Nkey: u.Key, Permissions: p})
 	}
 	for _, key := range approvers {

@@ -1,12 +1,14 @@
 package bus_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -353,5 +355,42 @@ func TestDroppedNotesLeaveAGap(t *testing.T) {
 	})
 	if err != nil || last != count || stored >= count {
 		t.Errorf("%d stored, the last number is %d: %v", stored, last, err)
+	}
+}
+
+// A stored event that was damaged is passed over: who reads goes on, and sees the gap.
+func TestADamagedEvent(t *testing.T) {
+	o := options(t)
+	o.Log = slog.New(slog.DiscardHandler)
+	for name, damaged := range map[string]string{"in the middle": "user5", "the last": "user9"} {
+		o.Dir = filepath.Join(t.TempDir(), "events")
+		b := open(t, o)
+		since := time.Now().Add(-time.Minute)
+		for i := range 10 {
+			if err := b.Store(t.Context(), refused(fmt.Sprint("user", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.Close()
+		block := filepath.Join(o.Dir, "jetstream/$G/streams/refusals/msgs/1.blk")
+		raw, err := os.ReadFile(filepath.Clean(block))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(block, bytes.ReplaceAll(raw, []byte(damaged), []byte("flipp")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b = open(t, o)
+		done := make(chan []string, 1)
+		go func() { done <- collect(t, b, since) }()
+		select {
+		case got := <-done:
+			if len(got) > 9 || slices.Contains(got, damaged) {
+				t.Errorf("%s: %v", name, got)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: who reads waits for ever", name)
+		}
+		b.Close()
 	}
 }

@@ -161,8 +161,8 @@ func (b *Bus) consumers(ctx context.Context, s jetstream.Stream, name string) er
 	var keep []string
 	for _, u := range b.options.Users {
 		subjects := u.within(name)
-		if len(subjects) == 0 {
-			continue
+		if len(subjects) == 0 { // so that a subscriber need not know in which streams it has something
+			subjects = []string{nothing(name)}
 		}
 		keep = append(keep, events.Consumer(u.Name))
 		_, err := s.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
@@ -182,6 +182,16 @@ func (b *Bus) consumers(ctx context.Context, s jetstream.Stream, name string) er
 		}
 	}
 	return names.Err()
+}
+
+// nothing is a subject of a stream that no event has.
+func nothing(stream string) string {
+	for _, subject := range events.Subjects(stream) {
+		if family, all := strings.CutSuffix(subject, ">"); all {
+			return events.Root + "." + family + "none"
+		}
+	}
+	return events.Root + ".none"
 }
 
 // ackWait is how long a subscriber may take for an event before it gets that again.
@@ -231,6 +241,39 @@ func intersect(a, b string) (string, bool) {
 	}
 }
 
+// SetUsers lets these users in, beside "subscriber", and no other. Who was taken out is disconnected.
+func (b *Bus) SetUsers(ctx context.Context, users []User) error {
+	b.engine.Lock()
+	defer b.engine.Unlock()
+	before := b.options.Users
+	b.options.Users = append(slices.Clone(before[:1]), users...)
+	err := b.setUsers(ctx)
+	if err != nil {
+		b.options.Users = before
+	}
+	return err
+}
+
+func (b *Bus) setUsers(ctx context.Context) error {
+	for _, s := range b.options.streams() {
+		stream, err := b.running.js.Stream(ctx, s.name)
+		if err == nil {
+			err = b.consumers(ctx, stream, s.name)
+		}
+		if err != nil {
+			return fmt.Errorf("users of events: %w", err)
+		}
+	}
+	options, err := b.serverOptions()
+	if err == nil {
+		err = b.running.server.ReloadOptions(options)
+	}
+	if err != nil {
+		return fmt.Errorf("users of events: %w", err)
+	}
+	return nil
+}
+
 // Replay lets a user begin anew with what is stored since then, in all streams.
 func (b *Bus) Replay(ctx context.Context, user string, since time.Time) error {
 	at := slices.IndexFunc(b.options.Users, func(u User) bool { return u.Name == user })
@@ -244,10 +287,6 @@ func (b *Bus) Replay(ctx context.Context, user string, since time.Time) error {
 	b.engine.RLock()
 	defer b.engine.RUnlock()
 	for _, s := range b.options.streams() {
-		subjects := b.options.Users[at].within(s.name)
-		if len(subjects) == 0 {
-			continue
-		}
 		stream, err := b.running.js.Stream(ctx, s.name)
 		if err != nil {
 			return fmt.Errorf("replay for %q: %w", user, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sallyport-ftps/sallyport/events"
@@ -67,12 +68,18 @@ func (b *Bus) read(ctx context.Context, name string, o FollowOptions) (chan item
 	context.AfterFunc(ctx, messages.Stop)
 	go func() {
 		defer close(source)
-		send(ctx, source, messages, info.NumPending)
+		send(ctx, source, messages, info.NumPending, func() bool { // whether nothing is left of what was stored
+			now, err := consumer.Info(ctx)
+			return err == nil && now.NumPending == 0
+		})
 	}()
 	return source, nil
 }
 
-func send(ctx context.Context, source chan<- item, messages jetstream.MessagesContext, pending uint64) {
+// followWait is how long nothing comes before it is looked whether something will.
+const followWait = time.Second
+
+func send(ctx context.Context, source chan<- item, messages jetstream.MessagesContext, pending uint64, done func() bool) {
 	put := func(i item) bool {
 		select {
 		case source <- i:
@@ -85,7 +92,15 @@ func send(ctx context.Context, source chan<- item, messages jetstream.MessagesCo
 		return
 	}
 	for {
-		msg, err := messages.Next()
+		msg, err := messages.Next(jetstream.NextMaxWait(followWait))
+		if errors.Is(err, nats.ErrTimeout) {
+			if pending > 0 && done() { // some can't be read any more: they do not come
+				if pending = 0; !put(item{caughtUp: true}) {
+					return
+				}
+			}
+			continue
+		}
 		if err != nil {
 			return // stopped
 		}

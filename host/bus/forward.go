@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,12 +47,34 @@ type forwarder struct {
 	bus *Bus
 	to  Forward
 	at  map[string]*atomic.Uint64 // see Bus.forwarded
+
+	mu   sync.Mutex
+	last error // of the connection; nil: it is there
+}
+
+// why keeps what the connection said last: whoever waits for an answer hears only that none came.
+func (f *forwarder) why(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = err
+}
+
+func (f *forwarder) reason() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last
 }
 
 // startForward begins to copy, and goes on until the bus closes.
 func (b *Bus) startForward(ctx context.Context, to Forward) error {
+	f := &forwarder{bus: b, to: to, at: b.forwarded}
 	options := []nats.Option{
-		nats.Name("sallyport " + b.options.ServerName), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(time.Second),
+		nats.Name("sallyport " + b.options.ServerName), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(time.Second), nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { f.why(err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { f.why(err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { f.why(err) }),
+		nats.ConnectHandler(func(*nats.Conn) { f.why(nil) }),
+		nats.ReconnectHandler(func(*nats.Conn) { f.why(nil) }),
 	}
 	if to.Option != nil {
 		options = append(options, to.Option)
@@ -68,7 +91,6 @@ func (b *Bus) startForward(ctx context.Context, to Forward) error {
 		conn.Close()
 		return fmt.Errorf("forward to %s: %w", to.URL, err)
 	}
-	f := &forwarder{bus: b, to: to, at: b.forwarded}
 	for _, s := range b.options.streams() {
 		b.working.Go(func() { f.run(ctx, js, s.name) })
 	}
@@ -100,6 +122,9 @@ func (f *forwarder) run(ctx context.Context, js jetstream.JetStream, stream stri
 		if ctx.Err() != nil {
 			return
 		}
+		if why := f.reason(); why != nil {
+			err = why
+		}
 		if text := fmt.Sprint(err); text != said { // not each time the same
 			f.bus.options.Log.Warn("events are not forwarded for now", "stream", stream, "to", f.to.URL, "err", err)
 			said = text
@@ -117,14 +142,14 @@ func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream str
 	if err != nil {
 		return err
 	}
-	position, err := f.position(ctx, remote, stream)
+	f.bus.engine.RLock()
+	local := f.bus.running.js
+	f.bus.engine.RUnlock()
+	position, known, err := f.resume(ctx, local, remote, stream)
 	if err != nil {
 		return err
 	}
 	f.at[stream].Store(position)
-	f.bus.engine.RLock()
-	local := f.bus.running.js
-	f.bus.engine.RUnlock()
 	source, err := local.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: position + 1})
 	if err != nil {
 		return fmt.Errorf("read stream %s: %w", stream, err)
@@ -141,11 +166,12 @@ func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream str
 			if err != nil {
 				return err
 			}
-			if len(messages) == 0 && meta.Sequence.Stream > position+1 {
-				f.bus.options.Log.Error("events were given up before they could be forwarded", "stream", stream, "count", meta.Sequence.Stream-position-1)
+			if position > 0 && meta.Sequence.Stream > position+1 {
+				f.bus.options.Log.Error("events were given up, or are damaged, before they could be forwarded", "stream", stream, "count", meta.Sequence.Stream-position-1)
 			}
-			messages = append(messages, f.outgoing(m, stream, meta.Sequence.Stream))
-			position = meta.Sequence.Stream
+			if position = meta.Sequence.Stream; !known[m.Headers().Get(nats.MsgIdHdr)] {
+				messages = append(messages, f.outgoing(m, stream, position))
+			}
 		}
 		if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoMessages) {
 			return fmt.Errorf("read stream %s: %w", stream, err)
@@ -154,6 +180,7 @@ func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream str
 			return context.Cause(ctx)
 		}
 		if len(messages) == 0 {
+			f.at[stream].Store(position)
 			continue
 		}
 		if err := publishBatch(ctx, js, messages); err != nil {
@@ -203,20 +230,58 @@ func (f *forwarder) remote(ctx context.Context, js jetstream.JetStream) (jetstre
 	return stream, nil
 }
 
-// position is the number, in the local stream, of the last event that the other side has; 0: it has none.
-func (f *forwarder) position(ctx context.Context, remote jetstream.Stream, stream string) (uint64, error) {
+// resume says where to go on: behind the last event that the other side has, which says its number here. If that is another event
+// here, or none, the local stream is not the one that it was, after a restore for example: then all is sent that the other side
+// does not know.
+func (f *forwarder) resume(ctx context.Context, local jetstream.JetStream, remote jetstream.Stream, stream string) (position uint64, known map[string]bool, err error) {
 	last, err := remote.GetLastMsgForSubject(ctx, f.subject(stream)+">")
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
+		return 0, nil, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("last event of the other NATS: %w", err)
+		return 0, nil, fmt.Errorf("last event of the other NATS: %w", err)
 	}
 	n, err := strconv.ParseUint(last.Header.Get(headerPosition), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("last event of the other NATS: %s: %w", headerPosition, err)
+		return 0, nil, fmt.Errorf("last event of the other NATS: %s: %w", headerPosition, err)
 	}
-	return n, nil
+	here, err := local.Stream(ctx, stream)
+	if err != nil {
+		return 0, nil, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	state := here.CachedInfo().State
+	if n < state.FirstSeq { // it was away for longer than events are kept
+		return n, nil, nil
+	}
+	if own, err := here.GetMsg(ctx, n); err == nil && own.Header.Get(nats.MsgIdHdr) == last.Header.Get(nats.MsgIdHdr) {
+		return n, nil, nil
+	} else if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	f.bus.options.Log.Warn("the stream is not the one that was forwarded: all that the other NATS does not know is sent", "stream", stream)
+	known, err = f.ids(ctx, remote, stream)
+	return 0, known, err
+}
+
+// ids are those of all events of a stream that the other side has.
+func (f *forwarder) ids(ctx context.Context, remote jetstream.Stream, stream string) (map[string]bool, error) {
+	known := map[string]bool{}
+	consumer, err := remote.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{f.subject(stream) + ">"}, HeadersOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("events of the other NATS: %w", err)
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("events of the other NATS: %w", err)
+	}
+	for left := info.NumPending; left > 0; left-- {
+		m, err := consumer.Next(jetstream.FetchMaxWait(commitWait))
+		if err != nil {
+			return nil, fmt.Errorf("events of the other NATS: %w", err)
+		}
+		known[m.Headers().Get(nats.MsgIdHdr)] = true
+	}
+	return known, nil
 }
 
 // The headers of an atomic batch, ADR-50 of NATS.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -210,4 +211,69 @@ func TestForwardRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.caughtUp(t, 1)
+}
+
+// After a restore the local stream begins anew: all that the other side does not know is sent, and nothing twice.
+func TestForwardAfterRestore(t *testing.T) {
+	r := newRemote(t)
+	o := options(t)
+	o.Forward = r.forward()
+	b := open(t, o)
+	for i := range 30 {
+		if err := b.Store(t.Context(), refused(fmt.Sprint("user", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.caughtUp(t, 30)
+	b.Close()
+	if err := os.RemoveAll(o.Dir); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, o)
+	for i := range 20 { // fewer than before: no number is new
+		if err := b.Store(t.Context(), refused(fmt.Sprint("user", 30+i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.caughtUp(t, 50)
+	b.Close()
+	b = open(t, o) // and from there it goes on as usual
+	if err := b.Store(t.Context(), refused("user50")); err != nil {
+		t.Fatal(err)
+	}
+	r.caughtUp(t, 51)
+}
+
+// The log says why it does not work, not only that no answer came.
+func TestForwardReasons(t *testing.T) {
+	r := newRemote(t)
+	for name, c := range map[string]struct {
+		change func(*bus.Forward)
+		want   string
+	}{
+		"wrong password": {func(f *bus.Forward) { f.Option = nats.UserInfo("copier", "wrong") }, "Authorization Violation"},
+		"nobody there":   {func(f *bus.Forward) { f.URL = "nats://" + deadAddr(t) }, "connection refused"},
+		"no such host":   {func(f *bus.Forward) { f.URL = "nats://nowhere.invalid:4222" }, "no such host"},
+		"no TLS there":   {func(f *bus.Forward) { f.URL = "tls://" + r.addr }, "secure connection"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t)
+			o.Forward = r.forward()
+			c.change(o.Forward)
+			log := &logged{}
+			o.Log = log.logger()
+			open(t, o)
+			log.waitFor(t, c.want)
+		})
+	}
+}
+
+func deadAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
 }

@@ -248,8 +248,30 @@ func TestUsersAreApart(t *testing.T) {
 	if got := listen(t, other, subscriber.Filter{User: "ops", Types: []string{"server"}}, 1); len(got) != 1 || got[0].Data.EventType() != events.ServerStoppedType {
 		t.Errorf("%v", got)
 	}
-	if err := subscriber.Subscribe(ctxOf(t, 2*time.Second), conn, subscriber.Filter{User: "siem"}, nil); err == nil {
-		t.Error("it may read what it was not granted")
+	// Who wants all gets what it was granted; what no event is, is refused; whose key it is not, hears that.
+	if err := b.Replay(ctx, "siem", time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := listen(t, conn, subscriber.Filter{User: "siem"}, 1); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+	if err := subscriber.Subscribe(ctx, conn, subscriber.Filter{User: "siem", Types: []string{"logn"}}, nil); err == nil || !strings.Contains(err.Error(), `"logn"`) {
+		t.Errorf("%v", err)
+	}
+	if err := subscriber.Subscribe(ctxOf(t, time.Second), conn, subscriber.Filter{User: "ops"}, nil); err == nil || !strings.Contains(err.Error(), "is that the user of this key?") {
+		t.Errorf("%v", err)
+	}
+	// Another user is let in, and one taken out, while the server runs.
+	late, lateSeed := user(t, "late", events.Root+".login.>")
+	if err := b.SetUsers(ctx, []bus.User{siem, late}); err != nil {
+		t.Fatal(err)
+	}
+	if got := listen(t, connectAs(t, b, "late", lateSeed), subscriber.Filter{User: "late"}, 1); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+	if again, err := subscriber.Connect("nats://"+b.Addr(), "ops", opsSeed); err == nil {
+		again.Close()
+		t.Error("a user that was taken out is let in")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -37,6 +38,7 @@ func (c *checker) events(r *rawEvents) Events {
 		e.Users = append(e.Users, c.eventsUser(&r.Users[i]))
 	}
 	c.unique("user", len(r.Users), func(i int) (string, hcl.Range) { return r.Users[i].Name, r.Users[i].Range })
+	c.unique("the key of user", len(r.Users), func(i int) (string, hcl.Range) { return r.Users[i].Key, rangeOf(r.Users[i].Body, "key") })
 	e.Forward = c.forward(r.Forward)
 	if e.Listen != "" && c.address(r.Body, "listen", e.Listen) && e.Certificate == "" {
 		host, _, _ := net.SplitHostPort(e.Listen)
@@ -53,8 +55,13 @@ func (c *checker) eventsUser(r *rawEventsUser) EventsUser {
 	if r.Name == "subscriber" {
 		c.problem(r.Range, "Reserved name", `"subscriber" is the user whose key the server makes, in data_dir`)
 	}
-	if !nkeys.IsValidPublicUserKey(u.Key) {
+	if _, err := nkeys.FromSeed([]byte(u.Key)); err == nil {
+		c.problem(rangeOf(r.Body, "key"), "Secret key", "this is the secret seed, which belongs to the subscriber alone; the public key, U and 55 letters, is expected")
+	} else if !nkeys.IsValidPublicUserKey(u.Key) {
 		c.problem(rangeOf(r.Body, "key"), "Wrong key", "%q: the public key of a user is expected, U and 55 letters; \"sallyport events key FILE\" makes a pair", u.Key)
+	}
+	if u.Subjects != nil && len(u.Subjects) == 0 {
+		c.problem(rangeOf(r.Body, "subjects"), "No subjects", "the user could read nothing; without subjects it may read all")
 	}
 	if len(u.Subjects) == 0 {
 		u.Subjects = []string{events.Root + ".>"}
@@ -67,9 +74,13 @@ func (c *checker) eventsUser(r *rawEventsUser) EventsUser {
 	return u
 }
 
-// isSubject reports whether a text names events: words, or * for one, or > for all that follow.
+// isSubject reports whether a text names some events: words, or * for one, or > for all that follow.
 func isSubject(text string) bool {
-	return regexp.MustCompile(`^sallyport\.v1(\.[a-z_]+|\.\*)*(\.>)?$`).MatchString(text) && text != events.Root
+	if !regexp.MustCompile(`^sallyport\.v1(\.[a-z_]+|\.\*)*(\.>)?$`).MatchString(text) {
+		return false
+	}
+	pattern := strings.NewReplacer(".", `\.`, "*", `[^.]+`, ">", `.+`).Replace(text)
+	return slices.ContainsFunc(events.Types(), func(t events.Type) bool { return regexp.MustCompile("^" + pattern + "$").MatchString(string(t)) })
 }
 
 func (c *checker) forward(r *rawForward) *Forward {
@@ -78,9 +89,12 @@ func (c *checker) forward(r *rawForward) *Forward {
 	}
 	f := &Forward{URL: r.URL, Seed: secretText(value(r.Seed, "")), User: value(r.User, ""), Password: secretText(value(r.Pass, "")), CA: c.pool(r.Body, r.CA)}
 	to, err := url.Parse(r.URL)
-	if err != nil || !slices.Contains([]string{"nats", "tls"}, to.Scheme) || to.Hostname() == "" || to.User != nil {
+	switch {
+	case err == nil && to.User != nil:
+		c.problem(rangeOf(r.Body, "url"), "Credentials in the URL", "they belong in user and password, where they are kept out of logs")
+	case err != nil || !slices.Contains([]string{"nats", "tls"}, to.Scheme) || to.Hostname() == "" || strings.Contains(r.URL, ","):
 		c.problem(rangeOf(r.Body, "url"), "Wrong URL", `url = %q; something like "tls://nats.example.org:4222" is expected`, r.URL)
-	} else if to.Scheme == "nats" && !loopback(to.Hostname()) {
+	case to.Scheme == "nats" && !loopback(to.Hostname()):
 		c.problem(rangeOf(r.Body, "url"), "Not encrypted", `%q: events would travel in the clear; tls:// is needed but for a NATS on loopback`, r.URL)
 	}
 	if (f.User == "") != f.Password.Empty() || f.User != "" && !f.Seed.Empty() {

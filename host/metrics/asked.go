@@ -32,7 +32,7 @@ func (a asked) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	if a.Streams != nil {
-		count, bytes, limit := desc("event_stream_events", "Events that are stored.", "stream"), desc("event_stream_bytes", "Bytes of the stream.", "stream"), desc("event_stream_limit_bytes", "What it may have; then the oldest events go.", "stream")
+		count, bytes, limit := desc("event_stream_events", "Events that are stored.", "stream"), desc("event_stream_bytes", "Bytes that are stored.", "stream"), desc("event_stream_limit_bytes", "Bytes that may be stored; then the oldest events are deleted.", "stream")
 		for name, s := range a.Streams() {
 			send(count, prometheus.GaugeValue, float64(s.Events), name)
 			send(bytes, prometheus.GaugeValue, float64(s.Bytes), name)

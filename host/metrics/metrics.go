@@ -78,13 +78,13 @@ func New(s Sources) *Metrics {
 	quick := prometheus.ExponentialBuckets(.0001, 2, 16)
 	m := &Metrics{
 		registry:  r,
-		logins:    counter("logins_total", "Logins that were decided.", "service", "method", "outcome", "reason"),
-		login:     histogram("login_duration_seconds", "From PASS to the decision.", patience(), "service", "outcome"),
+		logins:    counter("logins_total", "Logins that were decided, accepted or refused and why; method is the one that decided, and empty if none did.", "service", "method", "outcome", "reason"),
+		login:     histogram("login_duration_seconds", "Time from the password (PASS) to the decision, approvals by people included.", patience(), "service", "outcome"),
 		method:    histogram("method_duration_seconds", "What one method took for one login.", patience(), "method", "verdict"),
 		approvals: counter("approvals_total", "Requests of second factors that people answer, by what became of them.", "factor", "state"),
 		approval:  histogram("approval_duration_seconds", "From the request to the answer.", patience(), "factor", "state"),
 		hash:      histogram("password_hash_duration_seconds", "One password hash, without its wait.", quick).WithLabelValues(),
-		store:     histogram("event_store_duration_seconds", "Until an event of the audit stream is on disk.", quick).WithLabelValues(),
+		store:     histogram("event_store_duration_seconds", "Time until an event that somebody waits for is on disk.", quick).WithLabelValues(),
 		unstored:  counter("events_not_stored_total", "Events of the audit stream that could not be stored.").WithLabelValues(),
 		open:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "sallyport", Name: "sessions_open", Help: "Sessions that are logged in."}, []string{"service"}),
 		sessions:  counter("sessions_total", "Sessions that ended, by why.", "service", "reason"),
@@ -104,15 +104,12 @@ func New(s Sources) *Metrics {
 func (m *Metrics) Observe(e events.Payload) {
 	switch d := e.(type) {
 	case *events.LoginAccepted:
+		if d.Trial {
+			return
+		}
 		m.logins.WithLabelValues(d.Service, d.Method, "accepted", "").Inc()
 		m.login.WithLabelValues(d.Service, "accepted").Observe(seconds(d.DurationMS))
-	case *events.LoginRefused:
-		m.logins.WithLabelValues(d.Service, d.Method, "refused", string(d.Reason)).Inc()
-		m.login.WithLabelValues(d.Service, "refused").Observe(seconds(d.DurationMS))
-	case *events.Refusals:
-		for reason, n := range d.Reasons {
-			m.logins.WithLabelValues("", "", "refused", string(reason)).Add(float64(n))
-		}
+	case *events.LoginRefused, *events.Refusals: // see Refused
 	case *events.MethodResult:
 		m.method.WithLabelValues(d.Method, last(d.Verdict)).Observe(seconds(d.DurationMS))
 	case *events.Approval:
@@ -136,6 +133,12 @@ func (m *Metrics) Observe(e events.Payload) {
 	default:
 		m.changes.WithLabelValues(family(e.EventType())).Inc()
 	}
+}
+
+// Refused counts a refusal, also one that is summed up in an event with others.
+func (m *Metrics) Refused(e *events.LoginRefused) {
+	m.logins.WithLabelValues(e.Service, e.Method, "refused", string(e.Reason)).Inc()
+	m.login.WithLabelValues(e.Service, "refused").Observe(seconds(e.DurationMS))
 }
 
 // Hashed counts a password hash.

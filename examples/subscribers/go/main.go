@@ -10,6 +10,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/events/subscriber"
@@ -19,6 +20,7 @@ func main() {
 	url := flag.String("url", "nats://127.0.0.1:4222", "events { listen } of config.hcl")
 	user := flag.String("user", "subscriber", `a user of events { }, or "subscriber", which is always there`)
 	seed := flag.String("seed", "data/private/subscriber.nk", "the user's key")
+	types := flag.String("types", "", "types or families, such as login.refused,account; empty: all that the user may read")
 	flag.Parse()
 
 	conn, err := subscriber.Connect(*url, *user, *seed)
@@ -29,8 +31,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	fmt.Println("subscribed")
-	// Types: []string{"login.refused"} would want refusals only.
-	if err := subscriber.Subscribe(ctx, conn, subscriber.Filter{User: *user}, show); err != nil {
+	filter := subscriber.Filter{User: *user}
+	if *types != "" {
+		filter.Types = strings.Split(*types, ",")
+	}
+	if err := subscriber.Subscribe(ctx, conn, filter, show); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -41,7 +46,11 @@ func show(_ context.Context, e events.Event) error {
 	case *events.LoginAccepted:
 		fmt.Printf("%s  %s logged in from %s (%s)\n", at, d.User, d.Peer, d.Method)
 	case *events.LoginRefused:
-		fmt.Printf("%s  %q was refused from %s: %s\n", at, d.User, d.Peer, d.Reason)
+		who := d.User
+		if who == "" {
+			who = "somebody whom no method knows"
+		}
+		fmt.Printf("%s  %s was refused from %s: %s\n", at, who, d.Peer, d.Reason)
 	default:
 		fmt.Printf("%s  %s\n", at, e.Data.EventType())
 	}

@@ -20,6 +20,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -31,16 +32,19 @@ import (
 )
 
 func main() {
-	url := flag.String("url", "nats://127.0.0.1:4222", "events { listen } of config.hcl")
+	server := flag.String("url", "nats://127.0.0.1:4222", "events { listen } of config.hcl")
 	user := flag.String("user", "subscriber", `a user of events { }, or "subscriber", which is always there`)
 	seed := flag.String("seed", "data/private/subscriber.nk", "the user's key")
 	types := flag.String("types", "", "types or families to send, such as login,account; empty: all")
 	to := flag.String("to", "", "URL of the receiver")
 	secretFile := flag.String("secret-file", "", "file with the secret that bodies are signed with; 32 characters or more")
-	tries := flag.Int("tries", 8, "how often an event is tried, with pauses from half a second on, each twice as long, at most a minute")
+	tries := flag.Int("tries", 60, "how often an event is tried, with pauses from half a second on, each twice as long, at most a minute: about an hour")
 	dead := flag.String("dead-letters", "dead-letters.jsonl", "file for what was never taken")
 	flag.Parse()
 
+	if target, err := url.Parse(*to); err != nil || target.Scheme != "https" && target.Scheme != "http" || target.Host == "" {
+		log.Fatalf("-to %q: the URL of the receiver is expected, such as https://siem.example.org/hook", *to)
+	}
 	secret, err := os.ReadFile(*secretFile)
 	if err != nil {
 		log.Fatal(err)
@@ -54,7 +58,7 @@ func main() {
 		log.Fatal(err)
 	}
 	defer func() { _ = letters.Close() }()
-	conn, err := subscriber.Connect(*url, *user, *seed)
+	conn, err := subscriber.Connect(*server, *user, *seed)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -108,6 +112,7 @@ func (h hook) send(ctx context.Context, e events.Event) error {
 			return ctx.Err()
 		}
 	}
+	log.Printf("event %s goes to the dead letters", e.ID)
 	_, err = h.letters.Write(append(body, '\n'))
 	return errors.Join(err, h.letters.Sync())
 }
@@ -133,8 +138,8 @@ func (h hook) post(ctx context.Context, body []byte) error {
 	switch status := response.StatusCode; {
 	case status < 300:
 		return nil
-	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests:
-		return &refusedError{response.Status}
+	case status == http.StatusBadRequest, status == http.StatusRequestEntityTooLarge, status == http.StatusUnsupportedMediaType, status == http.StatusUnprocessableEntity:
+		return &refusedError{response.Status} // it does not like this event; anything else may be mended
 	}
 	return fmt.Errorf("the receiver answered %s", response.Status)
 }

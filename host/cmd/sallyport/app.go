@@ -128,6 +128,7 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger, need parts, o
 			Homes:       homes{a.config},
 			NameUnknown: c.Events.UnknownNames,
 			Unrecorded:  !c.Events.Required,
+			Refused:     a.metrics.Refused,
 			Log:         log,
 		})
 		for _, m := range c.Authentications {
@@ -244,9 +245,7 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 		Size:       a.config().Events.Size,
 		Log:        a.log,
 	}
-	for _, u := range a.config().Events.Users {
-		o.Users = append(o.Users, bus.User(u))
-	}
+	o.Users = eventUsers(a.config())
 	var err error
 	if need&withListeners != 0 {
 		o.Listen = a.config().Events.Listen
@@ -275,6 +274,13 @@ func (a *app) openBus(ctx context.Context, need parts) error {
 		return err
 	}
 	return a.bus.Decisions(ctx, a.approvers.Decided)
+}
+
+func eventUsers(c *config.Config) (users []bus.User) {
+	for _, u := range c.Events.Users {
+		users = append(users, bus.User(u))
+	}
+	return users
 }
 
 // eventsCertificate is the listener's; none: nil.

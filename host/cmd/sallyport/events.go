@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 
 type eventsCommand struct {
 	Tail   eventsTail   `cmd:"" help:"Show events as they happen."`
-	Stats  eventsStats  `cmd:"" help:"Sum up logins by method and outcome, why they were refused, and how long approvals took."`
+	Stats  eventsStats  `cmd:"" help:"Sum up logins of the last 24 hours by method and outcome, why they were refused, and how long approvals took."`
 	Verify eventsVerify `cmd:"" help:"Look whether a stored event is missing, is there twice, or is out of order."`
 	Replay eventsReplay `cmd:"" help:"Let a subscriber get again what is stored for it."`
 	Key    eventsKey    `cmd:"" help:"Make the key of a subscriber, for a block user in events { }."`
@@ -28,7 +29,7 @@ type eventsCommand struct {
 
 // sinceFlag says how far back to look.
 type sinceFlag struct {
-	Since string `help:"Begin with the stored events of so long ago, such as 10m or 7d." placeholder:"10m"`
+	Since string `help:"Begin with the stored events of so long ago, such as 10m or 7d, or of a day or time, such as 2027-01-31." placeholder:"AGO"`
 }
 
 // time is when that was; without the flag, unset.
@@ -36,25 +37,29 @@ func (f sinceFlag) time(unset time.Time) (time.Time, error) {
 	if f.Since == "" {
 		return unset, nil
 	}
+	if at, err := time.Parse(time.RFC3339, f.Since); err == nil {
+		return at, nil
+	}
+	if day, err := time.ParseInLocation(time.DateOnly, f.Since, time.Local); err == nil {
+		return day, nil
+	}
 	back, err := config.ParseDuration(f.Since)
 	if err != nil || back <= 0 {
-		return unset, fmt.Errorf(`--since %q: a duration is expected, such as "10m", "12h" or "7d"`, f.Since)
+		return unset, fmt.Errorf(`--since %q: a duration is expected, such as "10m", "12h" or "7d", or a day such as 2027-01-31, or a time such as 2027-01-31T18:00:00Z`, f.Since)
 	}
 	return time.Now().Add(-back), nil
 }
 
 // eventsFilter says which events to look at.
 type eventsFilter struct {
-	User   string `help:"Only those of this user or account." placeholder:"NAME"`
-	Method string `help:"Only those of this method, as first or second factor." placeholder:"ID"`
-	Type   string `help:"Only those of this type, such as login, login.refused or approval." placeholder:"TYPE"`
+	User   string   `help:"Only those of this user or account." placeholder:"NAME"`
+	Method string   `help:"Only those of this method, as first or second factor." placeholder:"ID"`
+	Type   []string `help:"Only those of this type, such as login, login.refused or approval; may be repeated." placeholder:"TYPE"`
 }
 
 // matches reports whether an event is one of those.
 func (f eventsFilter) matches(e events.Event) bool {
-	kind := strings.TrimPrefix(string(e.Data.EventType()), events.Root+".")
-	wanted := strings.TrimPrefix(f.Type, events.Root+".")
-	if wanted != "" && kind != wanted && !strings.HasPrefix(kind, strings.TrimSuffix(wanted, ".")+".") {
+	if len(f.Type) > 0 && !slices.ContainsFunc(f.Type, e.Data.EventType().Is) {
 		return false
 	}
 	if f.User == "" && f.Method == "" {
@@ -69,6 +74,24 @@ func (f eventsFilter) matches(e events.Event) bool {
 	return (f.User == "" || said.User == f.User || said.Account == f.User) && (f.Method == "" || said.Method == f.Method || said.Factor == f.Method)
 }
 
+// check refuses types that no event has.
+func (f eventsFilter) check() error {
+	for _, t := range f.Type {
+		if len(events.Matching(t)) > 0 {
+			continue
+		}
+		var families []string
+		for _, known := range events.Types() {
+			family, _, _ := strings.Cut(strings.TrimPrefix(string(known), events.Root+"."), ".")
+			if !slices.Contains(families, family) {
+				families = append(families, family)
+			}
+		}
+		return fmt.Errorf("--type %q: no event has this type; there are %s, or one of theirs, such as login.refused", t, strings.Join(families, ", "))
+	}
+	return nil
+}
+
 type eventsTail struct {
 	sinceFlag
 	eventsFilter
@@ -79,6 +102,9 @@ type eventsTail struct {
 // Run implements the command.
 func (cmd eventsTail) Run(ctx context.Context, c *cli, s streams) error {
 	since, err := cmd.time(time.Time{})
+	if err == nil {
+		err = cmd.check()
+	}
 	if err != nil {
 		return err
 	}
@@ -221,6 +247,6 @@ func (cmd eventsKey) Run(s streams) error {
 		return err
 	}
 	return cmd.print(s.out, map[string]string{"file": cmd.File, "key": key}, func(w io.Writer) {
-		fmt.Fprintf(w, "the secret seed is in %s; in the configuration:\n\nevents {\n  user \"NAME\" {\n    key = %q\n  }\n}\n", shown(cmd.File), key)
+		fmt.Fprintf(w, "the secret seed is in %s; in the configuration:\n\nevents {\n  user \"NAME\" {\n    key      = %q\n    subjects = [\"sallyport.v1.>\"]  # all\n  }\n}\n", shown(cmd.File), key)
 	})
 }

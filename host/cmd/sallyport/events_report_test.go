@@ -94,12 +94,25 @@ func TestSummary(t *testing.T) {
 
 func TestFilter(t *testing.T) {
 	e := events.Event{Data: &events.Approval{Login: events.Login{User: "alice"}, State: events.ApprovalDeniedType, Factor: "phone"}}
-	for f, want := range map[eventsFilter]bool{
-		{}: true, {Type: "approval"}: true, {Type: "approval.denied"}: true, {Type: "sallyport.v1.approval.denied"}: true, {Type: "approval."}: true, {Type: "app"}: false, {Type: "approval.de"}: false,
-		{User: "alice"}: true, {User: "bob"}: false, {Method: "phone"}: true, {Method: "accounts"}: false, {User: "alice", Method: "phone", Type: "login"}: false,
+	for _, c := range []struct {
+		f    eventsFilter
+		want bool
+	}{
+		{eventsFilter{}, true},
+		{eventsFilter{Type: []string{"approval"}}, true},
+		{eventsFilter{Type: []string{"approval.denied"}}, true},
+		{eventsFilter{Type: []string{"sallyport.v1.approval.denied"}}, true},
+		{eventsFilter{Type: []string{"approval."}}, true},
+		{eventsFilter{Type: []string{"app"}}, false},
+		{eventsFilter{Type: []string{"approval.de"}}, false},
+		{eventsFilter{User: "alice"}, true},
+		{eventsFilter{User: "bob"}, false},
+		{eventsFilter{Method: "phone"}, true},
+		{eventsFilter{Method: "accounts"}, false},
+		{eventsFilter{User: "alice", Method: "phone", Type: []string{"login"}}, false},
 	} {
-		if got := f.matches(e); got != want {
-			t.Errorf("%+v: %v", f, got)
+		if got := c.f.matches(e); got != c.want {
+			t.Errorf("%+v: %v", c.f, got)
 		}
 	}
 	if line := paint(events.LoginRefusedType, "x"); line != "\x1b[31mx\x1b[0m" || paint(events.SessionOpenedType, "x") != "x" {

@@ -68,6 +68,10 @@ func (r *running) reload(ctx context.Context) (admin.Reloaded, error) {
 		methods.close(ctx, old.methods)
 		return admin.Reloaded{}, err
 	}
+	if err := r.bus.SetUsers(ctx, eventUsers(c)); err != nil {
+		methods.close(ctx, old.methods)
+		return admin.Reloaded{}, err
+	}
 	next := &setup{config: c, methods: methods, gone: make(chan struct{})}
 	r.replace(ctx, old, next, pairs)
 	done := admin.Reloaded{Services: len(c.Services), Methods: len(c.Authentications), Changed: changed(old, next)}
@@ -134,6 +138,11 @@ func changed(old, next *setup) []string {
 	return ids
 }
 
+func withoutUsers(e config.Events) config.Events {
+	e.Users = nil
+	return e
+}
+
 // needRestart lists what is different and can't be changed while the server runs.
 func needRestart(old, c *config.Config) (names []string) {
 	differ := func(name string, different bool) {
@@ -143,7 +152,7 @@ func needRestart(old, c *config.Config) (names []string) {
 	}
 	differ("server { name }", old.Server.Name != c.Server.Name)
 	differ("server { data_dir }", old.Server.DataDir != c.Server.DataDir)
-	differ("events { }", !reflect.DeepEqual(old.Events, c.Events))
+	differ("events { }", !reflect.DeepEqual(withoutUsers(old.Events), withoutUsers(c.Events)))
 	differ("metrics { }", old.Metrics != c.Metrics)
 	differ("which services there are", !slices.Equal(old.ServiceNames(), c.ServiceNames()))
 	for _, s := range c.Services {
