@@ -146,7 +146,7 @@ approvals {                        # how often a person is asked for a second fa
 #   ca         = file("ca.pem")    # trusted in place of the system's
 #   timeout    = "30s"             # for a mail
 #   invitation = "24h"             # how long the code in an invitation is good
-#   login_at   = "ftps.example.org:21" # where users log in; default: the server's name
+#   login_at   = "ftps.example.org:21" # where users log in, as the mail tells them
 # }
 
 events {

@@ -204,7 +204,7 @@ func (a *Accounts) validateFactors(ids []string) error {
 			continue
 		}
 		if !slices.Contains(methods, id) {
-			return fmt.Errorf("%w: second factor %q is not a method in the configuration; there are %q, or %q alone", ErrInvalid, id, methods, policy.NoFactor)
+			return fmt.Errorf("%w: %q can't be a second factor; there are the methods %q that no service asks first, or %q alone", ErrInvalid, id, methods, policy.NoFactor)
 		}
 	}
 	return nil
@@ -215,7 +215,7 @@ func (a *Accounts) canChange(account Account) error {
 	if a.rules.Load().mayChange(account) {
 		return nil
 	}
-	return fmt.Errorf("%w: %s could not log in any more: set allow_own_password_change = true in group %q first", ErrInvalid, account.Name, account.Groups[0])
+	return fmt.Errorf("%w: %s has to change the password, and can't: set allow_own_password_change = true in group %q first", ErrInvalid, account.Name, account.Groups[0])
 }
 
 func validateSources(sources []string) error {

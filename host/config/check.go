@@ -50,7 +50,7 @@ func (c *checker) config(raw *rawConfig) *Config {
 	config.Attempts = c.attempts(raw.Attempts)
 	config.Approvals = c.approvals(raw.Approvals)
 	config.Events = c.events(raw.Events)
-	config.Mail = c.mail(raw.Mail, config.Server.Name)
+	config.Mail = c.mail(raw.Mail)
 	config.Metrics = c.metrics(raw.Metrics)
 	for i := range raw.Authentications {
 		config.Authentications = append(config.Authentications, c.authentication(&raw.Authentications[i], config))

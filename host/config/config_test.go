@@ -120,7 +120,7 @@ authentication "b" {
 }
 
 func mailBlock(line string) string {
-	return "mail {\n server = \"smtp.example.org:25\"\n from = \"a@b\"\n " + line + "\n}"
+	return "mail {\n server = \"smtp.example.org:25\"\n from = \"a@b\"\n login_at = \"h\"\n " + line + "\n}"
 }
 
 // Each problem names the file, the line, the value, and what is allowed.
@@ -176,12 +176,12 @@ func TestProblems(t *testing.T) {
 		"scheme":              {minimal + "password_policy {\n hashing_scheme = \"md5\"\n}", []string{"t.hcl:6", `"md5"`, `"argon2id"`}},
 		"env not set":         {minimal + `authentication "b" {` + "\nplugin = \"local\"\nsettings = { x = env(\"NOT_SET_ANYWHERE\") }\n}", []string{"t.hcl:7", "NOT_SET_ANYWHERE", "not set"}},
 		"file not there":      {minimal + `authentication "b" {` + "\nplugin = \"local\"\nsettings = { x = file(\"/does/not/exist\") }\n}", []string{"t.hcl:7", "/does/not/exist"}},
-		"mail in the clear":   {minimal + mailBlock("tls = \"none\""), []string{"t.hcl:8", "loopback only", `"smtp.example.org:25"`}},
-		"half a mail login":   {minimal + mailBlock("user = \"u\""), []string{"t.hcl:8", "belong together"}},
-		"mail CA":             {minimal + mailBlock("ca = \"x\""), []string{"t.hcl:8", "PEM"}},
+		"mail in the clear":   {minimal + mailBlock("tls = \"none\""), []string{"t.hcl:9", "loopback only", `"smtp.example.org:25"`}},
+		"half a mail login":   {minimal + mailBlock("user = \"u\""), []string{"t.hcl:9", "belong together"}},
+		"mail CA":             {minimal + mailBlock("ca = \"x\""), []string{"t.hcl:9", "PEM"}},
 		"mail nowhere":        {minimal + "mail {\n from = \"a@b\"\n}", []string{"t.hcl:5", "server"}},
-		"mail no port":        {minimal + "mail {\n server = \"smtp.example.org\"\n from = \"a@b\"\n}", []string{"t.hcl:6", "smtp.example.org:587"}},
-		"mail from":           {minimal + "mail {\n server = \"localhost:25\"\n from = \"me\"\n}", []string{"t.hcl:7", `"me"`, "ftps@example.org"}},
+		"mail no port":        {minimal + "mail {\n server = \"smtp.example.org\"\n from = \"a@b\"\n login_at = \"h\"\n}", []string{"t.hcl:6", "smtp.example.org:587"}},
+		"mail from":           {minimal + "mail {\n server = \"localhost:25\"\n from = \"me\"\n login_at = \"a b\"\n}", []string{"t.hcl:7", `"me"`, "ftps@example.org", "t.hcl:8", `"a b"`}},
 		"long data_dir":       {"server {\n data_dir = \"/" + strings.Repeat("d", 100) + "\"\n}\n" + rest, []string{"t.hcl:2", "at most 84"}},
 	} {
 		t.Run(name, func(t *testing.T) {

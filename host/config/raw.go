@@ -218,7 +218,7 @@ type rawMail struct {
 	CA         *string  `hcl:"ca"`
 	Timeout    *string  `hcl:"timeout"`
 	Invitation *string  `hcl:"invitation"`
-	LoginAt    *string  `hcl:"login_at"`
+	LoginAt    string   `hcl:"login_at"`
 	Body       hcl.Body `hcl:",body"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"net"
 	netmail "net/mail"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,12 +102,12 @@ func (c *checker) approvals(r *rawApprovals) approval.Limits {
 	}
 }
 
-func (c *checker) mail(r *rawMail, serverName string) *mail.Settings {
+func (c *checker) mail(r *rawMail) *mail.Settings {
 	if r == nil {
 		return nil
 	}
 	s := &mail.Settings{
-		Server: r.Server, From: r.From, User: value(r.User, ""), Password: secretText(value(r.Password, "")), LoginAt: value(r.LoginAt, serverName),
+		Server: r.Server, From: r.From, User: value(r.User, ""), Password: secretText(value(r.Password, "")), LoginAt: r.LoginAt,
 		TLS:        mail.TLS(c.oneOf(r.Body, "tls", r.TLS, string(mail.StartTLS), string(mail.Implicit), string(mail.NoTLS))),
 		Timeout:    c.duration(r.Body, "timeout", r.Timeout, 30*time.Second, time.Second, 5*time.Minute),
 		Invitation: c.duration(r.Body, "invitation", r.Invitation, 24*time.Hour, time.Minute, 30*24*time.Hour),
@@ -119,6 +120,9 @@ func (c *checker) mail(r *rawMail, serverName string) *mail.Settings {
 	}
 	if (s.User == "") != s.Password.Empty() {
 		c.problem(rangeOf(r.Body, "user"), "Half a login", "user and password belong together; without both the mail server is not logged in to")
+	}
+	if to, err := url.Parse("ftp://" + s.LoginAt + "/"); err != nil || to.Hostname() == "" || to.Host != s.LoginAt {
+		c.problem(rangeOf(r.Body, "login_at"), "Wrong address", `login_at = %q; the name that users reach the server by is expected, such as "ftps.example.org" or "ftps.example.org:2121"`, s.LoginAt)
 	}
 	if _, err := netmail.ParseAddress(s.From); err != nil {
 		c.problem(rangeOf(r.Body, "from"), "Wrong address", `from = %q; something like "Sallyport <ftps@example.org>" is expected`, s.From)

@@ -67,6 +67,7 @@ mail {
   user     = "relay"
   password = "relay-secret"
   from     = "ftps@example.org"
+  login_at = "ftps.example.org"
   ca       = <<PEM
 %sPEM
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,15 +42,39 @@ func (p newPasswordFlag) give(ctx context.Context, c *cli, s streams, o output, 
 	if err != nil {
 		return err
 	}
-	note := ""
+	made := ""
 	if p.Generate && (given.Mail == nil || !given.Mail.Sent) {
-		note = "; its password is " + password.Reveal()
+		made = password.Reveal()
+		done += "; its password is " + made
 	}
-	return delivered(s, o, given, done+note)
+	if p.TOTP {
+		warnOfCodes(c, s, given.SecondFactors)
+	}
+	return delivered(s, o, given, made, done)
 }
+
+// warnOfCodes says so if nothing asks for the one-time codes that an account got.
+func warnOfCodes(c *cli, s streams, own []string) {
+	conf, err := config.Load(c.Config)
+	if err != nil {
+		return // said elsewhere
+	}
+	for _, m := range conf.Authentications {
+		if m.Plugin == bundledTOTP && m.Enabled && (conf.Asks(m.ID) || slices.Contains(own, m.ID)) {
+			return
+		}
+	}
+	_, _ = fmt.Fprintf(s.err, "sallyport: warning: no method with plugin = %q is a second factor of this account's logins (second_factor, or account set --factor): unless a plugin of yours checks codes, nobody asks for them\n", bundledTOTP)
+}
+
+// bundledTOTP is the plugin that checks one-time codes.
+const bundledTOTP = "totp"
 
 // read gets the new password. There is none for an invitation.
 func (p newPasswordFlag) read(c *cli, s streams) (password secret.Text, err error) {
+	if p.Invite && p.Mail {
+		return password, errors.New("--invite mails a code in place of the password: --mail does not go with it")
+	}
 	if p.Invite {
 		return secret.Text{}, nil
 	}
@@ -70,7 +95,7 @@ func (p newPasswordFlag) read(c *cli, s streams) (password secret.Text, err erro
 }
 
 // delivered says what was saved, and what was sent or not. A mail that was not sent is an error, after what was saved.
-func delivered(s streams, o output, given admin.Delivered, done string) error {
+func delivered(s streams, o output, given admin.Delivered, made, done string) error {
 	var code *qrcode.QRCode
 	if given.Codes != nil {
 		var err error
@@ -78,7 +103,11 @@ func delivered(s streams, o output, given admin.Delivered, done string) error {
 			return fmt.Errorf("QR code: %w", err)
 		}
 	}
-	err := o.print(s.out, given, func(w io.Writer) {
+	shown := struct {
+		admin.Delivered
+		Password string `json:"password,omitempty"` // that was made, and not mailed
+	}{given, made}
+	err := o.print(s.out, shown, func(w io.Writer) {
 		fmt.Fprintf(w, "account %s: %s\n", given.Name, done)
 		if m := given.Mail; m != nil && m.Sent {
 			fmt.Fprintf(w, "mailed to %s: %s%s\n", m.To, strings.Join(m.Contents, ", "), untilNote(m.Until))
@@ -135,7 +164,8 @@ func (cmd accountTOTP) Run(ctx context.Context, c *cli, s streams) error {
 	if err != nil {
 		return err
 	}
-	return delivered(s, cmd.output, given, "it has new one-time codes")
+	warnOfCodes(c, s, given.SecondFactors)
+	return delivered(s, cmd.output, given, "", "it has new one-time codes")
 }
 
 type keyCommand struct {

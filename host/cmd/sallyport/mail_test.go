@@ -114,6 +114,7 @@ mail {
   user     = "relay"
   password = "relay-secret"
   from     = "ftps@example.org"
+  login_at = "ftps.example.org"
   ca       = <<PEM
 %sPEM
   timeout  = "5s"

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"golang.org/x/term"
 
 	"github.com/sallyport-ftps/sallyport/host/config"
 	"github.com/sallyport-ftps/sallyport/host/secret"
@@ -86,6 +87,9 @@ type passphraseFlag struct {
 const minPassphrase = 12
 
 func (p passphraseFlag) read(s streams, isNew bool) (secret.Text, error) {
+	if !p.PassphraseStdin && !term.IsTerminal(int(s.in.Fd())) {
+		return secret.Text{}, errors.New("standard input is not a terminal: pass the passphrase with --passphrase-stdin")
+	}
 	text, err := passwordFlag{PasswordStdin: p.PassphraseStdin}.read(s, isNew)
 	if err == nil && isNew && len(text.Reveal()) < minPassphrase {
 		err = fmt.Errorf("the passphrase has %d characters, at least %d are needed: who has the file can try as often as they like", len(text.Reveal()), minPassphrase)
