@@ -24,6 +24,8 @@ service "ftps" "main" {
   atomic_upload   = true           # a file gets its name when it is complete (APPE and REST excepted)
   max_connections = 10000
   max_connections_per_source = 200 # from one address; of IPv6 from one /64
+  max_sessions_per_account = 50    # of one user at a time
+  # public_address = ["10.0.0.0/8 own", "0.0.0.0/0 203.0.113.5"] # behind NAT: what PASV says to clients of which network. EPSV says none
   file_digests    = "uploads"      # whose SHA-256 the events of files have; or "all", or "none"
   session_reuse   = "warn"         # data connections that do not resume the TLS session of the control connection are named in the log;
                                    # "require" refuses them (README: which clients can), "off" does not look

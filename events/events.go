@@ -131,6 +131,7 @@ const (
 	EmptyPassword    Reason = "empty_password"
 	InputTooLong     Reason = "input_too_long"
 	HomeUnavailable  Reason = "home_unavailable"
+	TooManySessions  Reason = "too_many_sessions" // of the user
 	EventNotStored   Reason = "event_not_stored"
 	EventsFull       Reason = "events_full" // the audit stream is nearly as big as it may be
 	ShuttingDown     Reason = "shutting_down"
@@ -169,7 +170,7 @@ func (r Reason) Known() bool {
 	switch r {
 	case WrongPassword, WrongCode, UnknownUser, Rejected, AccountDisabled, AccountExpired, AccountUnused, GroupNotAllowed,
 		AccountLocked, SourceBanned, MethodFailed, TimedOut, Overloaded, ClientLeft, FactorMissing, NoMethod,
-		BadName, EmptyPassword, InputTooLong, HomeUnavailable, EventNotStored, EventsFull, ShuttingDown, MethodStopped,
+		BadName, EmptyPassword, InputTooLong, HomeUnavailable, TooManySessions, EventNotStored, EventsFull, ShuttingDown, MethodStopped,
 		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits, MethodBroken,
 		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
 		BadDecision, BadSignature, OtherRequest, TooLate, NotEnrolled, DecidedTwice,

@@ -36,8 +36,9 @@ type Backend struct {
 	// CheckHome refuses a home folder for an account.
 	CheckHome func(home string) error
 	Server    Server
-	Locks     Locks // nil: none, since no server runs
-	Bans      Bans  // nil: no server runs
+	Locks     Locks    // nil: none, since no server runs
+	Bans      Bans     // nil: no server runs
+	Sessions  Sessions // nil: no server runs
 	// Name is the server's, for users.
 	Name string
 	// Mail are the settings for mail as they are now; nil, or a nil result: none is sent.
@@ -111,6 +112,8 @@ func Handler(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/bans", answer(b.Bans != nil, func(*http.Request) ([]policy.Ban, error) { return h.Bans.Bans(), nil }))
 	mux.HandleFunc("POST /v1/bans", answer(b.Bans != nil, h.ban))
 	mux.HandleFunc("DELETE /v1/bans/{source}", answer(b.Bans != nil, h.unban))
+	mux.HandleFunc("GET /v1/sessions", answer(b.Sessions != nil, func(*http.Request) ([]Session, error) { return h.Backend.Sessions.Sessions(), nil }))
+	mux.HandleFunc("DELETE /v1/sessions/{id}", answer(b.Sessions != nil, h.closeSessions))
 	approvers := b.Approvers != nil
 	mux.HandleFunc("GET /v1/approvers", answer(approvers, func(r *http.Request) ([]approval.Approver, error) { return h.Approvers.List(r.Context()) }))
 	mux.HandleFunc("POST /v1/approvers", answer(approvers, h.enroll))

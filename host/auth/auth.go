@@ -214,6 +214,9 @@ func New(o Options) *Authority {
 	}
 }
 
+// ErrTooManySessions is what Prepare returns if the user has as many sessions as one may have.
+var ErrTooManySessions = errors.New("the user has as many sessions as max_sessions_per_account allows")
+
 // Login decides one attempt. When it returns an accepted outcome, its event is on disk. A
 // refusal is returned on a grid of one second, unless the attempt is a trial or its context ended.
 func (a *Authority) Login(ctx context.Context, attempt Attempt) Outcome {
@@ -324,7 +327,9 @@ func (a *Authority) accept(ctx context.Context, attempt Attempt, out Outcome, st
 	}
 	out.Grant = grant
 	if attempt.Prepare != nil {
-		if err := attempt.Prepare(grant); err != nil {
+		if err := attempt.Prepare(grant); errors.Is(err, ErrTooManySessions) {
+			return refuse(events.TooManySessions, err.Error())
+		} else if err != nil {
 			return refuse(events.HomeUnavailable, err.Error())
 		}
 	}
@@ -385,7 +390,7 @@ func counts(out Outcome) policy.Outcome {
 	switch out.Reason {
 	case events.UnknownUser, events.BadName, events.EmptyPassword, events.InputTooLong:
 		return policy.FailedUnknown
-	case events.MethodFailed, events.TimedOut, events.Overloaded, events.EventNotStored, events.HomeUnavailable,
+	case events.MethodFailed, events.TimedOut, events.Overloaded, events.EventNotStored, events.HomeUnavailable, events.TooManySessions,
 		events.ApproverBusy, events.ApprovalsPaused, events.TooManyApprovals,
 		events.AccountDamaged, events.ShuttingDown, events.NoMethod, events.InternalError, events.MethodOverLimits, events.MethodBroken:
 		return policy.NotCounted

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -111,6 +112,8 @@ func (c *checker) service(r *rawService, config *Config) Service {
 	}
 	c.word(r.Range, "service name", r.Name)
 	c.address(r.Body, "listen", s.Listen)
+	s.MaxPerAccount = c.number(r.Body, "max_sessions_per_account", r.MaxPerAccount, 50, 1, 1_000_000)
+	s.PublicAddresses = c.publicAddresses(r)
 	s.FileDigests = c.oneOf(r.Body, "file_digests", r.FileDigests, "uploads", "all", "none")
 	s.SessionReuse = c.oneOf(r.Body, "session_reuse", r.SessionReuse, "warn", "off", "require")
 	s.Implicit = c.oneOf(r.Body, "tls", r.TLS, "explicit", "implicit") == "implicit"
@@ -140,6 +143,27 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		}
 	}
 	return s
+}
+
+// publicAddresses reads "NETWORK ADDRESS", "NETWORK own", and an address alone, which is for all.
+func (c *checker) publicAddresses(r *rawService) (all []PublicAddress) {
+	for _, text := range r.PublicAddress {
+		network, address, both := strings.Cut(text, " ")
+		if !both {
+			network, address = "0.0.0.0/0", text
+		}
+		prefix, err := policy.ParseNetwork(network)
+		p := PublicAddress{Network: prefix}
+		if address != "own" && err == nil {
+			p.Address, err = netip.ParseAddr(strings.TrimSpace(address))
+		}
+		if err != nil || address != "own" && !p.Address.Is4() {
+			c.problem(rangeOf(r.Body, "public_address"), "Wrong address", `%q; "203.0.113.5", or for clients of a network "10.0.0.0/8 own" or "0.0.0.0/0 203.0.113.5", is expected: IPv4, since PASV knows no other`, text)
+			continue
+		}
+		all = append(all, p)
+	}
+	return all
 }
 
 // settings evaluates settings = { ... } to plain Go values.

@@ -6,6 +6,7 @@ package config
 
 import (
 	"crypto/x509"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -57,8 +58,16 @@ type Service struct {
 	AtomicUpload    bool
 	MaxConnections  int
 	MaxPerSource    int
+	MaxPerAccount   int
+	PublicAddresses []PublicAddress
 	SessionReuse    string // off, warn or require
 	FileDigests     string // uploads, all or none
+}
+
+// PublicAddress is what PASV says to clients of a network; without an address, the service's own.
+type PublicAddress struct {
+	Network netip.Prefix
+	Address netip.Addr
 }
 
 // Authentication is a block authentication "ID" {}: a method.

@@ -49,6 +49,8 @@ type rawService struct {
 	MaxConnections  *int      `hcl:"max_connections"`
 	MaxPerSource    *int      `hcl:"max_connections_per_source"`
 	SessionReuse    *string   `hcl:"session_reuse"`
+	MaxPerAccount   *int      `hcl:"max_sessions_per_account"`
+	PublicAddress   []string  `hcl:"public_address,optional"`
 	FileDigests     *string   `hcl:"file_digests"`
 	Range           hcl.Range `hcl:",def_range"`
 	Body            hcl.Body  `hcl:",body"`

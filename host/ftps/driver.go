@@ -66,6 +66,7 @@ func (d *driver) GetSettings() (*ftpserver.Settings, error) {
 		DefaultTransferType:  ftpserver.TransferTypeBinary,
 		EnableHASH:           true,
 		PasvConnectionsCheck: ftpserver.IPMatchRequired,
+		PublicIPResolver:     func(ftpserver.ClientContext) (string, error) { return d.session.publicAddress(), nil },
 	}, nil
 }
 
@@ -139,6 +140,9 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 		TLS:      d.session.tlsVersion(),
 		Timeout:  settings.LoginTimeout,
 		Prepare: func(grant auth.Grant) (err error) {
+			if !d.service.takeUser(d.session, grant.User) {
+				return auth.ErrTooManySessions
+			}
 			home, err = openFiles(d.service, d.session, grant)
 			return err
 		},
@@ -147,6 +151,7 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 		if home != nil {
 			home.close()
 		}
+		d.service.leaveUser(d.session)
 		return nil, errRefused
 	}
 	d.session.control.allow(time.Time{}, time.Now().Add(settings.IdleTimeout))

@@ -73,10 +73,13 @@ type Settings struct {
 	IdleTimeout    time.Duration
 	MaxConnections int
 	MaxPerSource   int // connections from one address (IPv6: one /64)
+	MaxPerAccount  int // sessions of one user; 0: any number
 	AtomicUpload   bool
 	MinFree        int64 // bytes that uploads must leave free
 	SessionReuse   SessionReuse
 	Digests        Digests
+	// PublicAddresses are what PASV says to clients of which network; the first that fits counts.
+	PublicAddresses []PublicAddress
 }
 
 // settings are Settings in use.
@@ -111,6 +114,7 @@ type Service struct {
 	mu       sync.Mutex
 	sessions map[*session]struct{}
 	sources  map[string]int // connections of each source
+	users    map[string]int // sessions of each user
 	closing  bool
 	running  sync.WaitGroup
 }
@@ -125,6 +129,7 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 		buffers:   sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 		sessions:  map[*session]struct{}{},
 		sources:   map[string]int{},
+		users:     map[string]int{},
 	}
 	s.Set(o.Settings)
 	return s
@@ -188,6 +193,7 @@ func (s *Service) handle(ctx context.Context, sess *session) {
 	defer s.running.Done()
 	defer func() {
 		s.dismiss(sess)
+		s.leaveUser(sess)
 		sess.end()
 	}()
 	var conn net.Conn = sess.control

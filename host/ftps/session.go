@@ -35,6 +35,7 @@ type session struct {
 	transfer int // data connections that are open
 	tls      *tls.Conn
 	secured  *tls.Config // see controlTLS
+	counted  string      // the user that takeUser counted; guarded by the service
 	unsaid   bool        // a transfer ended and its reply is not written yet
 
 	filesUp, filesDown, received, sent, dataConns, dataResumed atomic.Int64
@@ -126,10 +127,17 @@ func (sess *session) sayGoodbye(why events.Reason) {
 	sess.mu.Unlock()
 	if secured != nil { // nobody else writes: the session is idle, or its time is up
 		_ = sess.control.Conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = io.WriteString(secured, "421 The server is shutting down.\r\n")
+		_, _ = io.WriteString(secured, goodbye(why))
 		_ = secured.Close()
 	}
 	_ = sess.control.Close()
+}
+
+func goodbye(why events.Reason) string {
+	if why == events.Revoked {
+		return "421 An administrator ended the session.\r\n"
+	}
+	return "421 The server is shutting down.\r\n"
 }
 
 // closePassive ends the waiting for a data connection.

@@ -26,6 +26,7 @@ type cli struct {
 	Approval approvalCommand `cmd:"" help:"List and revoke second factors that people answer."`
 	Key      keyCommand      `cmd:"" help:"Exchange the key that one-time codes are sealed with."`
 	State    stateCommand    `cmd:"" help:"Export accounts, approvers, locks and keys to an encrypted file, and import them on an empty machine."`
+	Sessions sessionCommand  `cmd:"" help:"List who is logged in, and end sessions."`
 	Ban      banCommand      `cmd:"" help:"List, add and lift bans of addresses."`
 	Approver approverCommand `cmd:"" help:"Enroll, list and revoke approvers."`
 	Approve  approveCommand  `cmd:"" help:"Approve logins on this terminal, as an enrolled approver."`

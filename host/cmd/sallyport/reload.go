@@ -182,10 +182,18 @@ func (r *running) certificates(c *config.Config) ([]*tls.Certificate, error) {
 }
 
 // settings are those of a service that can change while it runs.
+func publicAddresses(all []config.PublicAddress) (as []ftps.PublicAddress) {
+	for _, p := range all {
+		as = append(as, ftps.PublicAddress(p))
+	}
+	return as
+}
+
 func (r *running) settings(s config.Service, pair tls.Certificate) ftps.Settings {
 	return ftps.Settings{
 		Certificate: pair, Chain: r.chain(s.Name), LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout,
 		MaxConnections: s.MaxConnections, MaxPerSource: s.MaxPerSource, AtomicUpload: s.AtomicUpload, MinFree: r.config().Server.MinFree,
 		SessionReuse: ftps.SessionReuse(s.SessionReuse), Digests: ftps.Digests(s.FileDigests),
+		MaxPerAccount: s.MaxPerAccount, PublicAddresses: publicAddresses(s.PublicAddresses),
 	}
 }

@@ -179,7 +179,7 @@ func (r *running) prepare() error {
 		}
 		return done, err
 	}
-	backend.Replay = r.bus.Replay
+	backend.Replay, backend.Sessions = r.bus.Replay, sessions{r}
 	api := admin.Handler(backend)
 	r.socket = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.calls.Add(1)
