@@ -57,8 +57,9 @@ func (l *passiveListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if from, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil && from.Addr().Unmap() == l.session.peer.Addr() {
-			l.session.transferBegins()
-			return &dataConn{Conn: conn, session: l.session}, nil
+			data := &dataConn{Conn: conn, session: l.session}
+			l.session.transferBegins(data)
+			return data, nil
 		}
 		_ = conn.Close() // somebody else's: it must not spoil the transfer
 	}
@@ -118,7 +119,7 @@ func (c *dataConn) arm() {
 // Close implements [net.Conn].
 func (c *dataConn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(c.session.transferEnds)
+	c.once.Do(func() { c.session.transferEnds(c) })
 	return err
 }
 

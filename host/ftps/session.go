@@ -3,8 +3,10 @@ package ftps
 import (
 	"crypto/tls"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,18 +27,18 @@ type session struct {
 	listener *oneListener
 	closing  sync.Once
 
-	mu       sync.Mutex
-	grant    auth.Grant // of the login; LoginID is empty before
-	files    *files
-	opened   time.Time
-	closed   func()        // tells the authority
-	why      events.Reason // why it ended, the first that was noticed
-	passive  *passiveListener
-	transfer int // data connections that are open
-	tls      *tls.Conn
-	secured  *tls.Config // see controlTLS
-	counted  string      // the user that takeUser counted; guarded by the service
-	unsaid   bool        // a transfer ended and its reply is not written yet
+	mu      sync.Mutex
+	grant   auth.Grant // of the login; LoginID is empty before
+	files   *files
+	opened  time.Time
+	closed  func()        // tells the authority
+	why     events.Reason // why it ended, the first that was noticed
+	passive *passiveListener
+	data    map[*dataConn]bool // data connections that are open
+	tls     *tls.Conn
+	secured *tls.Config // see controlTLS
+	counted string      // the user that takeUser counted; guarded by the service
+	unsaid  bool        // a transfer ended and its reply is not written yet
 
 	filesUp, filesDown, received, sent, dataConns, dataResumed atomic.Int64
 
@@ -130,6 +132,7 @@ func (sess *session) sayGoodbye(why events.Reason) {
 		_, _ = io.WriteString(secured, goodbye(why))
 		_ = secured.Close()
 	}
+	sess.cutTransfers()
 	_ = sess.control.Close()
 }
 
@@ -155,19 +158,32 @@ func (sess *session) closePassive(next *passiveListener) {
 func (sess *session) busy() bool {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	return sess.transfer > 0 || sess.unsaid
+	return len(sess.data) > 0 || sess.unsaid
 }
 
-func (sess *session) transferBegins() {
+func (sess *session) transferBegins(conn *dataConn) {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	sess.transfer++
+	if sess.data == nil {
+		sess.data = map[*dataConn]bool{}
+	}
+	sess.data[conn] = true
 }
 
-func (sess *session) transferEnds() {
+// cutTransfers ends the transfers that are under way: they would go on without a control connection.
+func (sess *session) cutTransfers() {
+	sess.mu.Lock()
+	open := slices.Collect(maps.Keys(sess.data))
+	sess.mu.Unlock()
+	for _, conn := range open {
+		_ = conn.Close()
+	}
+}
+
+func (sess *session) transferEnds(conn *dataConn) {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	sess.transfer--
+	delete(sess.data, conn)
 	sess.unsaid = true
 }
 
@@ -175,7 +191,7 @@ func (sess *session) transferEnds() {
 func (sess *session) replied() {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	if sess.transfer == 0 {
+	if len(sess.data) == 0 {
 		sess.unsaid = false
 	}
 }

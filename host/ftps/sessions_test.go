@@ -3,6 +3,8 @@ package ftps_test
 import (
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -38,7 +40,10 @@ func TestSessionsAreListedAndEnded(t *testing.T) {
 	}
 	busy.expect(421)
 	waitFor(t, func() bool { return len(f.service.Sessions()) == 0 })
-	f.nothingAside()
+	waitFor(t, func() bool { left, _ := os.ReadDir(filepath.Join(f.home, ".sallyport-uploads")); return len(left) == 0 }) // the transfer was cut too
+	if _, err := os.Stat(filepath.Join(f.home, "x")); err == nil {
+		t.Error("half a file")
+	}
 }
 
 // A user has so many sessions at a time, and a refused login takes no place.
