@@ -87,7 +87,7 @@ func Subscribe(ctx context.Context, conn *nats.Conn, f Filter, handle func(ctx c
 		if err != nil {
 			return fmt.Errorf("%s of user %q: %w", stream, f.user(), err)
 		}
-		context.AfterFunc(ctx, messages.Stop)
+		context.AfterFunc(ctx, messages.Drain)
 		reading.Go(func() {
 			for {
 				m, err := messages.Next()
@@ -108,6 +108,7 @@ func Subscribe(ctx context.Context, conn *nats.Conn, f Filter, handle func(ctx c
 		})
 	}
 	reading.Wait()
+	_ = conn.FlushTimeout(flushWait) // what was given back is there for the next one at once
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
 		return cause
 	}
@@ -117,7 +118,8 @@ func Subscribe(ctx context.Context, conn *nats.Conn, f Filter, handle func(ctx c
 // take handles one event, and says what became of it. If that is not heard, the event comes again.
 func take(ctx context.Context, m jetstream.Msg, f Filter, handle func(ctx context.Context, e events.Event) error) {
 	e, err := events.Decode(m.Headers(), m.Data())
-	if ctx.Err() != nil {
+	if ctx.Err() != nil { // it came too late: the next one gets it
+		_ = m.Nak()
 		return
 	}
 	if err == nil && f.wants(e.Data.EventType()) {
@@ -131,6 +133,8 @@ func take(ctx context.Context, m jetstream.Msg, f Filter, handle func(ctx contex
 	}
 	_ = m.Ack()
 }
+
+const flushWait = 2 * time.Second
 
 // workTick is how often the server is told that an event is being handled: else it sends that again.
 const workTick = 10 * time.Second
