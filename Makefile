@@ -5,7 +5,7 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo d
 PLUGINS    := $(patsubst plugins/%/main.go,%,$(wildcard plugins/*/main.go))
 WASM       := $(PLUGINS:%=plugins/wasm/%.wasm)
 SDK        := go.mod $(filter-out %_test.go,$(wildcard sdk/*.go sdk/sdknet/*.go))
-TEST_TOOLS := curl lftp python3 gcc wat2wasm clang wasm-ld slapd freeradius npm
+TEST_TOOLS := curl openssl lftp python3 gcc wat2wasm clang wasm-ld slapd freeradius npm
 ASC        := bin/tools/node_modules/.bin/asc
 RUST_WASM  := /usr/lib/rustlib/wasm32-unknown-unknown
 

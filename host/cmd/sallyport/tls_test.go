@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// What openssl's client can get out of a service, explicit and implicit: no old protocol, no weak cipher, no renegotiation, no early
+// data, no compression.
+func TestTLS(t *testing.T) {
+	needPrograms(t, "openssl")
+	s := newServer(t, "")
+	ca := s.path("data", "tls.crt")
+	client := func(e target, input string, args ...string) string {
+		all := append([]string{"s_client", "-connect", e.addr, "-CAfile", ca, "-servername", "localhost"}, args...)
+		if e.mode == "explicit" {
+			all = append(all, "-starttls", "ftp")
+		}
+		command := exec.Command("timeout", append([]string{"15", "openssl"}, all...)...)
+		command.Stdin = strings.NewReader(input)
+		out, _ := command.CombinedOutput()
+		return string(out)
+	}
+	for _, e := range s.targets() {
+		for name, c := range map[string]struct {
+			args []string
+			want string // in what is said
+			not  string // and this not
+		}{
+			"TLS 1.3":            {[]string{"-tls1_3"}, "Verify return code: 0 (ok)", ""},
+			"TLS 1.2":            {[]string{"-tls1_2"}, "Verify return code: 0 (ok)", ""},
+			"TLS 1.1":            {[]string{"-tls1_1", "-cipher", "ALL:@SECLEVEL=0"}, "no peer certificate available", "BEGIN CERTIFICATE"},
+			"TLS 1.0":            {[]string{"-tls1", "-cipher", "ALL:@SECLEVEL=0"}, "no peer certificate available", "BEGIN CERTIFICATE"},
+			"RC4, 3DES, export":  {[]string{"-tls1_2", "-cipher", "RC4:3DES:EXPORT:eNULL:aNULL:@SECLEVEL=0"}, "", "BEGIN CERTIFICATE"},
+			"CBC":                {[]string{"-tls1_2", "-cipher", "AES128-SHA:AES256-SHA:@SECLEVEL=0"}, "", "BEGIN CERTIFICATE"},
+			"without DH":         {[]string{"-tls1_2", "-cipher", "kRSA:@SECLEVEL=0"}, "", "BEGIN CERTIFICATE"},
+			"forward secrecy":    {[]string{"-tls1_2", "-cipher", "ECDHE+AESGCM"}, "Verify return code: 0 (ok)", ""},
+			"another's protocol": {[]string{"-alpn", "http/1.1"}, "alert number 120", "BEGIN CERTIFICATE"},
+			"its protocol":       {[]string{"-alpn", "ftp"}, "ALPN protocol: ftp", ""},
+			"no compression":     {[]string{"-tls1_2"}, "Compression: NONE", ""},
+			"no early data":      {[]string{"-tls1_3"}, "", "Early data was accepted"},
+		} {
+			if out := client(e, "QUIT\n", c.args...); !strings.Contains(out, c.want) || c.not != "" && strings.Contains(out, c.not) {
+				t.Errorf("%s, %s: want %q, not %q:\n%s", e.mode, name, c.want, c.not, out)
+			}
+		}
+		if out := client(e, "R\nQUIT\n", "-tls1_2"); !strings.Contains(out, "RENEGOTIATING") || !strings.Contains(out, "SSL alert number 10") {
+			t.Errorf("%s: renegotiation: %s", e.mode, out)
+		}
+	}
+}
