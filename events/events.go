@@ -133,7 +133,8 @@ const (
 	HomeUnavailable  Reason = "home_unavailable"
 	TooManySessions  Reason = "too_many_sessions" // of the user
 	EventNotStored   Reason = "event_not_stored"
-	EventsFull       Reason = "events_full" // the audit stream is nearly as big as it may be
+	ForwardFailed    Reason = "forward_failed" // the other NATS does not get the events
+	EventsFull       Reason = "events_full"    // the audit stream is nearly as big as it may be
 	ShuttingDown     Reason = "shutting_down"
 	MethodStopped    Reason = "method_stopped"
 	ClientQuit       Reason = "client_quit"
@@ -170,7 +171,7 @@ func (r Reason) Known() bool {
 	switch r {
 	case WrongPassword, WrongCode, UnknownUser, Rejected, AccountDisabled, AccountExpired, AccountUnused, GroupNotAllowed,
 		AccountLocked, SourceBanned, MethodFailed, TimedOut, Overloaded, ClientLeft, FactorMissing, NoMethod,
-		BadName, EmptyPassword, InputTooLong, HomeUnavailable, TooManySessions, EventNotStored, EventsFull, ShuttingDown, MethodStopped,
+		BadName, EmptyPassword, InputTooLong, HomeUnavailable, TooManySessions, EventNotStored, EventsFull, ForwardFailed, ShuttingDown, MethodStopped,
 		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits, MethodBroken,
 		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
 		BadDecision, BadSignature, OtherRequest, TooLate, NotEnrolled, DecidedTwice,
@@ -393,7 +394,7 @@ type ServerDegraded struct {
 	// several, and for nobody it did not.
 	Source string    `json:"source,omitempty"`
 	Until  time.Time `json:"until,omitzero"`
-	// Since is when events could not be stored any more. The event of that was kept until they could.
+	// Since is when events could not be stored, or copied, any more. The event of the first was kept until they could.
 	Since time.Time `json:"since,omitzero"`
 }
 

@@ -25,6 +25,8 @@ type Forward struct {
 	Option nats.Option    // credentials; nil: none
 	CA     *x509.CertPool // trusted in place of the system's; nil: those
 	ID     string         // of this server, for good
+	// Patience is how long the other side may be away before an event tells of it; 0: a minute.
+	Patience time.Duration
 }
 
 // The other side.
@@ -48,8 +50,77 @@ type forwarder struct {
 	to  Forward
 	at  map[string]*atomic.Uint64 // see Bus.forwarded
 
-	mu   sync.Mutex
-	last error // of the connection; nil: it is there
+	mu      sync.Mutex
+	last    error                // of the connection; nil: it is there
+	failing map[string]time.Time // streams that are not copied, since when
+	told    bool                 // that it fails
+
+	patience time.Duration
+}
+
+// patience is how long the other side may be away before an event tells of it.
+const patience = time.Minute
+
+// fails notes that a stream is not copied for now.
+func (f *forwarder) fails(ctx context.Context, stream string) {
+	f.mu.Lock()
+	if f.failing[stream].IsZero() {
+		f.failing[stream] = time.Now()
+	}
+	since := f.failing[stream]
+	tell := !f.told && time.Since(since) >= f.patience
+	f.told = f.told || tell
+	f.mu.Unlock()
+	if tell {
+		_ = f.bus.Store(ctx, &events.ServerDegraded{Name: f.bus.options.ServerName, Reason: events.ForwardFailed, Since: since.UTC()})
+	}
+}
+
+// works notes that a stream is copied.
+func (f *forwarder) works(ctx context.Context, stream string) {
+	f.mu.Lock()
+	delete(f.failing, stream)
+	tell := f.told && len(f.failing) == 0
+	f.told = f.told && !tell
+	f.mu.Unlock()
+	if tell {
+		_ = f.bus.Store(ctx, &events.ServerRestored{Name: f.bus.options.ServerName, Reason: events.ForwardFailed})
+	}
+}
+
+// Probe connects as for copying, and copies nothing. Its error says why that would not work.
+func (to Forward) Probe(ctx context.Context) error {
+	options := []nats.Option{nats.Name("sallyport check"), nats.Timeout(5 * time.Second)}
+	if to.Option != nil {
+		options = append(options, to.Option)
+	}
+	if to.CA != nil {
+		options = append(options, nats.Secure(&tls.Config{RootCAs: to.CA, MinVersion: tls.VersionTLS12}))
+	}
+	conn, err := nats.Connect(to.URL, options...)
+	if err != nil {
+		return fmt.Errorf("forward to %s: %w", to.URL, err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return fmt.Errorf("forward to %s: %w", to.URL, err)
+	}
+	if err := newEnough(ctx, js); err != nil {
+		return fmt.Errorf("forward to %s: %w", to.URL, err)
+	}
+	return nil
+}
+
+func newEnough(ctx context.Context, js jetstream.JetStream) error {
+	info, err := js.AccountInfo(ctx)
+	if err != nil {
+		return fmt.Errorf("JetStream of the other NATS: %w", err)
+	}
+	if info.API.Level < minimumLevel {
+		return fmt.Errorf("the other NATS is too old (API level %d): 2.12 or newer is needed", info.API.Level)
+	}
+	return nil
 }
 
 // why keeps what the connection said last: whoever waits for an answer hears only that none came.
@@ -67,7 +138,10 @@ func (f *forwarder) reason() error {
 
 // startForward begins to copy, and goes on until the bus closes.
 func (b *Bus) startForward(ctx context.Context, to Forward) error {
-	f := &forwarder{bus: b, to: to, at: b.forwarded}
+	f := &forwarder{bus: b, to: to, at: b.forwarded, failing: map[string]time.Time{}, patience: to.Patience}
+	if f.patience == 0 {
+		f.patience = patience
+	}
 	options := []nats.Option{
 		nats.Name("sallyport " + b.options.ServerName), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(time.Second), nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { f.why(err) }),
@@ -118,7 +192,7 @@ func (b *Bus) Lag(ctx context.Context) map[string]int64 {
 func (f *forwarder) run(ctx context.Context, js jetstream.JetStream, stream string) {
 	said := ""
 	for ctx.Err() == nil {
-		err := f.copy(ctx, js, stream)
+		err := f.copy(ctx, js, stream, func() { f.works(ctx, stream) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -129,6 +203,7 @@ func (f *forwarder) run(ctx context.Context, js jetstream.JetStream, stream stri
 			f.bus.options.Log.Warn("events are not forwarded for now", "stream", stream, "to", f.to.URL, "err", err)
 			said = text
 		}
+		f.fails(ctx, stream)
 		select {
 		case <-time.After(forwardPause):
 		case <-ctx.Done():
@@ -137,7 +212,7 @@ func (f *forwarder) run(ctx context.Context, js jetstream.JetStream, stream stri
 }
 
 // copy goes on behind the last event that the other side has, until something fails.
-func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream string) error {
+func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream string, works func()) error {
 	remote, err := f.remote(ctx, js)
 	if err != nil {
 		return err
@@ -156,6 +231,7 @@ func (f *forwarder) copy(ctx context.Context, js jetstream.JetStream, stream str
 	}
 	f.bus.options.Log.Info("events are forwarded", "stream", stream, "to", f.to.URL, "from", position+1)
 	for {
+		works()
 		batch, err := source.Fetch(batchSize, jetstream.FetchMaxWait(batchWait))
 		if err != nil {
 			return fmt.Errorf("read stream %s: %w", stream, err)
@@ -208,12 +284,8 @@ func (f *forwarder) subject(stream string) string {
 
 // remote is the stream on the other side, which is made if it is not there.
 func (f *forwarder) remote(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
-	info, err := js.AccountInfo(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("JetStream of the other NATS: %w", err)
-	}
-	if info.API.Level < minimumLevel {
-		return nil, fmt.Errorf("the other NATS is too old (API level %d): 2.12 or newer is needed", info.API.Level)
+	if err := newEnough(ctx, js); err != nil {
+		return nil, err
 	}
 	stream, err := js.Stream(ctx, ForwardStream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -244,6 +244,56 @@ func TestForwardAfterRestore(t *testing.T) {
 	r.caughtUp(t, 51)
 }
 
+// Who is away for long is told of, once, and again when it is back.
+func TestForwardIsTold(t *testing.T) {
+	r := newRemote(t)
+	o := options(t)
+	o.Forward = r.forward()
+	o.Forward.Patience = 100 * time.Millisecond
+	r.kill()
+	b := open(t, o)
+	told := func() (degraded, restored int) {
+		err := b.Follow(t.Context(), bus.FollowOptions{Since: time.Now().Add(-time.Hour)}, func(e events.Event) error {
+			switch d := e.Data.(type) {
+			case *events.ServerDegraded:
+				if d.Reason == events.ForwardFailed && !d.Since.IsZero() {
+					degraded++
+				}
+			case *events.ServerRestored:
+				if d.Reason == events.ForwardFailed {
+					restored++
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return degraded, restored
+	}
+	wait := func(degraded, restored int) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+			d, r := told()
+			if d == degraded && r == restored {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("degraded %d times, restored %d times", d, r)
+			}
+		}
+	}
+	wait(1, 0)
+	if err := o.Forward.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "no servers available") {
+		t.Errorf("%v", err)
+	}
+	r.start()
+	wait(1, 1)
+	if err := o.Forward.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // The log says why it does not work, not only that no answer came.
 func TestForwardReasons(t *testing.T) {
 	r := newRemote(t)

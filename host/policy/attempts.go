@@ -166,6 +166,9 @@ func (a *Attempts) reserve(account, from, source string, print [sha256.Size]byte
 		return nil, nil, &Refused{events.SourceBanned, sc.until, ac.known}
 	}
 	if now.Before(ac.until) {
+		if source != "" { // who goes on to guess at a locked account is banned in the end
+			a.touch(KindSource, source, sc.fail(now, account, a.limits.PerSource, a.limits))
+		}
 		return nil, nil, &Refused{events.AccountLocked, ac.until, ac.known}
 	}
 	if r := a.shared[print]; r != nil {

@@ -54,6 +54,22 @@ func TestAccountIsLockedAndUnlocked(t *testing.T) {
 	})
 }
 
+// Who goes on to guess at a locked account is banned in the end; others from elsewhere are not.
+func TestGuessesAtALockedAccountCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := policy.NewAttempts(limits, time.Now)
+		for i := range limits.PerAccount {
+			settle(t, a, try("alice", "192.0.2.1", fmt.Sprint(i)), policy.Failed)
+		}
+		for i := range limits.PerSource - limits.PerAccount {
+			wantRefused(t, a, try("alice", "192.0.2.1", fmt.Sprint("more", i)), events.AccountLocked)
+		}
+		wantRefused(t, a, try("alice", "192.0.2.1", "again"), events.SourceBanned)
+		wantRefused(t, a, try("alice", "192.0.2.2", "again"), events.AccountLocked)
+		settle(t, a, try("bob", "192.0.2.2", "right"), policy.Succeeded)
+	})
+}
+
 func TestSourceIsBanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := policy.NewAttempts(limits, time.Now)

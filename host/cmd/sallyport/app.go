@@ -297,15 +297,21 @@ func eventsCertificate(c *config.Config) (*tls.Certificate, error) {
 
 // forward is where events are copied to; nowhere: nil.
 func (a *app) forward() (*bus.Forward, error) {
-	c := a.config().Events.Forward
-	if c == nil {
+	if a.config().Events.Forward == nil {
 		return nil, nil
 	}
 	id, err := serverID(a.data.file(serverIDFile))
+	if err != nil {
+		return nil, err
+	}
+	return forwardTo(a.config(), id)
+}
+
+// forwardTo is forward for a server of this ID.
+func forwardTo(conf *config.Config, id string) (*bus.Forward, error) {
+	c := conf.Events.Forward
 	f := &bus.Forward{URL: c.URL, CA: c.CA, ID: id}
 	switch {
-	case err != nil:
-		return nil, err
 	case c.User != "":
 		f.Option = nats.UserInfo(c.User, c.Password.Reveal())
 	case !c.Seed.Empty():

@@ -35,9 +35,8 @@ func (cmd checkCommand) Run(ctx context.Context, c *cli, s streams) error {
 		return err
 	}
 	parts := len(report.Addresses) + len(report.Methods)
-	if cmd.Connect && conf.Mail != nil {
-		report.Mail = probeMail(ctx, conf)
-		parts++
+	if cmd.Connect {
+		parts += report.probeServers(ctx, conf)
 	}
 	for _, warning := range append(conf.Warnings, missingFolders(conf)...) {
 		fmt.Fprintln(s.err, "warning:", warning)

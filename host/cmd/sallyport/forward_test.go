@@ -53,6 +53,9 @@ func TestForwardedEvents(t *testing.T) {
 		t.Fatal(text)
 	}
 	s.reconfigure(t, fmt.Sprintf("  forward {\n    url  = \"nats://127.0.0.1:%s\"\n    seed = %q\n  }\n", port, string(seed)))
+	if out, err := s.attempt("", "check", "--connect"); err != nil || !strings.Contains(out, "forward to nats://127.0.0.1:"+port+": works") {
+		t.Errorf("%v: %s", err, out)
+	}
 	s.addAccount("alice")
 	lag := func() string {
 		response, err := http.Get("http://127.0.0.1:" + metricsPort + "/metrics")
@@ -100,6 +103,9 @@ func TestForwardedEvents(t *testing.T) {
 	}
 	created(1)
 	kill()
+	if out, err := s.attempt("", "check", "--connect"); err == nil || !strings.Contains(out, "forward to nats://127.0.0.1:"+port+": nats: no servers available") {
+		t.Errorf("%v: %s", err, out)
+	}
 	s.addAccount("bob")
 	for deadline := time.Now().Add(10 * time.Second); lag() == "0" && time.Now().Before(deadline); {
 		time.Sleep(100 * time.Millisecond)

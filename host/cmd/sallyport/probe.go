@@ -37,29 +37,54 @@ type tried struct {
 	Log     []string `json:"log,omitempty"`
 }
 
-// mailProbed is what came of connecting to the mail server, and logging in to it.
-type mailProbed struct {
+// probedServer is what came of connecting to the mail server, or the NATS that events are copied to.
+type probedServer struct {
 	Server string `json:"server"`
 	Error  string `json:"error,omitempty"`
 }
 
-// probeMail is nil if no mail is configured.
-func probeMail(ctx context.Context, c *config.Config) *mailProbed {
-	if c.Mail == nil {
-		return nil
-	}
-	p := &mailProbed{Server: c.Mail.Server}
-	if err := c.Mail.Probe(ctx); err != nil {
+func newProbed(server string, err error) *probedServer {
+	p := &probedServer{Server: server}
+	if err != nil {
 		p.Error = err.Error()
 	}
 	return p
 }
 
+func (p *probedServer) failed() bool { return p != nil && p.Error != "" }
+
+func (p *probedServer) print(w io.Writer, what string) {
+	switch {
+	case p.failed():
+		fmt.Fprintf(w, "\n%s: %s\n", what, p.Error)
+	case p != nil:
+		fmt.Fprintf(w, "\n%s %s: works\n", what, p.Server)
+	}
+}
+
+// probeServers fills in those that are configured, and returns how many.
+func (r *probeReport) probeServers(ctx context.Context, c *config.Config) (n int) {
+	if c.Mail != nil {
+		n++
+		r.Mail = newProbed(c.Mail.Server, c.Mail.Probe(ctx))
+	}
+	if c.Events.Forward != nil {
+		n++
+		to, err := forwardTo(c, "")
+		if err == nil {
+			err = to.Probe(ctx)
+		}
+		r.Forward = newProbed(c.Events.Forward.URL, err)
+	}
+	return n
+}
+
 // probeReport is what "check --connect" finds.
 type probeReport struct {
-	Addresses []probed    `json:"addresses"`
-	Methods   []tried     `json:"methods"`
-	Mail      *mailProbed `json:"mail,omitempty"`
+	Addresses []probed      `json:"addresses"`
+	Methods   []tried       `json:"methods"`
+	Mail      *probedServer `json:"mail,omitempty"`
+	Forward   *probedServer `json:"forward,omitempty"`
 }
 
 // probe connects to what the methods were granted, and asks each for a user who does not exist. Only those
@@ -145,19 +170,17 @@ func (r probeReport) failures() (n int) {
 			n++
 		}
 	}
-	if r.Mail != nil && r.Mail.Error != "" {
-		n++
+	for _, p := range []*probedServer{r.Mail, r.Forward} {
+		if p.failed() {
+			n++
+		}
 	}
 	return n
 }
 
 func (r probeReport) print(w io.Writer) {
-	switch {
-	case r.Mail != nil && r.Mail.Error != "":
-		defer fmt.Fprintf(w, "\nmail: %s\n", r.Mail.Error)
-	case r.Mail != nil:
-		defer fmt.Fprintf(w, "\nmail server %s: works\n", r.Mail.Server)
-	}
+	defer r.Forward.print(w, "forward to")
+	defer r.Mail.print(w, "mail server")
 	if len(r.Methods) == 0 {
 		fmt.Fprintln(w, "no method has an address to connect to")
 		return
