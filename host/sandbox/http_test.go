@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,12 +24,15 @@ import (
 func TestHTTP(t *testing.T) {
 	r := newRuntime(t)
 	p, small := loadOn(t, r, goGuest, patient), loadOn(t, r, goGuest, patient, func(l *sandbox.Limits) { l.HTTP = 200 * time.Millisecond })
+	var mu sync.Mutex // a request that was given up may still be handled
 	var got *http.Request
 	var body []byte
 	w := newWeb(t, func(int, *http.Request) string { return "" })
 	w.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
-		got = q.Clone(context.Background())
-		body, _ = io.ReadAll(q.Body)
+		read, _ := io.ReadAll(q.Body)
+		mu.Lock()
+		got, body = q.Clone(context.Background()), read
+		mu.Unlock()
 		switch q.URL.Path {
 		case "/json":
 			rw.Header().Add("X-Reply", "one")
@@ -93,6 +97,8 @@ func TestHTTP(t *testing.T) {
 			if err != nil || answer.Verdict != c.want || !strings.Contains(log.String(), c.says) {
 				t.Errorf("got %v, %v: %s", answer.Verdict, err, log.String())
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if name == "json" {
 				user, password, _ := got.BasicAuth()
 				if got.Method != "POST" || got.Header.Get("Content-Type") != "application/json" || string(body) != `{"pass":"word","user":{"name":"json"}}` || user != "me" || password != "x" {
