@@ -90,14 +90,7 @@ func (f *forwarder) works(ctx context.Context, stream string) {
 
 // Probe connects as for copying, and copies nothing. Its error says why that would not work.
 func (to Forward) Probe(ctx context.Context) error {
-	options := []nats.Option{nats.Name("sallyport check"), nats.Timeout(5 * time.Second)}
-	if to.Option != nil {
-		options = append(options, to.Option)
-	}
-	if to.CA != nil {
-		options = append(options, nats.Secure(&tls.Config{RootCAs: to.CA, MinVersion: tls.VersionTLS12}))
-	}
-	conn, err := nats.Connect(to.URL, options...)
+	conn, err := nats.Connect(to.URL, to.options(nats.Name("sallyport check"), nats.Timeout(5*time.Second))...)
 	if err != nil {
 		return fmt.Errorf("forward to %s: %w", to.URL, err)
 	}
@@ -110,6 +103,17 @@ func (to Forward) Probe(ctx context.Context) error {
 		return fmt.Errorf("forward to %s: %w", to.URL, err)
 	}
 	return nil
+}
+
+// options are those that say who we are, and whom we trust, behind others.
+func (to Forward) options(all ...nats.Option) []nats.Option {
+	if to.Option != nil {
+		all = append(all, to.Option)
+	}
+	if to.CA != nil {
+		all = append(all, nats.Secure(&tls.Config{RootCAs: to.CA, MinVersion: tls.VersionTLS12}))
+	}
+	return all
 }
 
 func newEnough(ctx context.Context, js jetstream.JetStream) error {
@@ -142,21 +146,14 @@ func (b *Bus) startForward(ctx context.Context, to Forward) error {
 	if f.patience == 0 {
 		f.patience = patience
 	}
-	options := []nats.Option{
-		nats.Name("sallyport " + b.options.ServerName), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(time.Second), nats.IgnoreAuthErrorAbort(),
+	conn, err := nats.Connect(to.URL, to.options(
+		nats.Name("sallyport "+b.options.ServerName), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(time.Second), nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { f.why(err) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { f.why(err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { f.why(err) }),
 		nats.ConnectHandler(func(*nats.Conn) { f.why(nil) }),
 		nats.ReconnectHandler(func(*nats.Conn) { f.why(nil) }),
-	}
-	if to.Option != nil {
-		options = append(options, to.Option)
-	}
-	if to.CA != nil {
-		options = append(options, nats.Secure(&tls.Config{RootCAs: to.CA, MinVersion: tls.VersionTLS12}))
-	}
-	conn, err := nats.Connect(to.URL, options...)
+	)...)
 	if err != nil {
 		return fmt.Errorf("forward to %s: %w", to.URL, err)
 	}

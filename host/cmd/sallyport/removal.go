@@ -61,7 +61,7 @@ func homeOf(c *config.Config, one account.Account) (string, error) {
 	return strings.ReplaceAll(group.Home, "{username}", one.Name), policy.PathElement(one.Name)
 }
 
-// real is a path free of links, as far as it is there.
+// realPath is a path free of links, as far as it is there.
 func realPath(path string) (string, error) {
 	resolved, err := filepath.EvalSymlinks(path)
 	if !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
@@ -74,8 +74,12 @@ func realPath(path string) (string, error) {
 	return filepath.Join(parent, filepath.Base(path)), err
 }
 
-// shared is a folder that somebody else uses; {username} in it stands for anything.
-type shared struct{ path, whose string }
+// shared is a folder that somebody else uses; {username} in it stands for anything. Of one with members a home may be below
+// it, but not above.
+type shared struct {
+	path, whose string
+	members     bool
+}
 
 // ownHome is the home, free of links, if nobody else has anything in it, nor it anything in what others have.
 func (a *app) ownHome(ctx context.Context, one account.Account, named string) (string, error) {
@@ -91,7 +95,7 @@ func (a *app) ownHome(ctx context.Context, one account.Account, named string) (s
 		return "", err
 	}
 	for _, other := range others {
-		meets, err := overlap(home, other.path)
+		meets, err := other.overlaps(home)
 		if err != nil {
 			return "", err
 		}
@@ -105,11 +109,11 @@ func (a *app) ownHome(ctx context.Context, one account.Account, named string) (s
 // othersFolders are all that is known to belong to others than the account.
 func (a *app) othersFolders(ctx context.Context, one account.Account) (all []shared, err error) {
 	c := a.config()
-	all = append(all, shared{a.data.private, "where keys and accounts are"})
+	all = append(all, shared{path: a.data.private, whose: "where keys and accounts are"})
 	foreign := map[string]string{} // groups of users whom only their method knows
 	for _, m := range c.Authentications {
 		if m.HomeUnder != "" {
-			all = append(all, shared{m.HomeUnder, fmt.Sprintf("where users of authentication %q are", m.ID)})
+			all = append(all, shared{path: m.HomeUnder, whose: fmt.Sprintf("where users of authentication %q are", m.ID)})
 		}
 		for _, group := range m.Groups {
 			foreign[group] = m.ID
@@ -118,14 +122,14 @@ func (a *app) othersFolders(ctx context.Context, one account.Account) (all []sha
 	for _, g := range c.Groups {
 		switch each := strings.Contains(g.Home, "{username}"); {
 		case foreign[g.Name] != "":
-			all = append(all, shared{g.Home, fmt.Sprintf("where users of authentication %q are", foreign[g.Name])})
+			all = append(all, shared{path: g.Home, whose: fmt.Sprintf("where users of authentication %q are", foreign[g.Name])})
 		case !each:
-			all = append(all, shared{g.Home, fmt.Sprintf("where members of group %q are", g.Name)})
+			all = append(all, shared{path: g.Home, whose: fmt.Sprintf("where members of group %q are", g.Name)})
 		default: // one below it is its member's, and is looked at with the accounts
-			all = append(all, shared{g.Home, fmt.Sprintf("where members of group %q are", g.Name)}.above())
+			all = append(all, shared{path: g.Home, whose: fmt.Sprintf("where members of group %q are", g.Name), members: true})
 		}
 		for _, v := range g.Folders {
-			all = append(all, shared{v.Real, fmt.Sprintf("a virtual folder of group %q", g.Name)})
+			all = append(all, shared{path: v.Real, whose: fmt.Sprintf("a virtual folder of group %q", g.Name)})
 		}
 	}
 	for after := ""; ; {
@@ -141,20 +145,14 @@ func (a *app) othersFolders(ctx context.Context, one account.Account) (all []sha
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, shared{folder, "the home of account " + other.Name})
+			all = append(all, shared{path: folder, whose: "the home of account " + other.Name})
 		}
 	}
 }
 
-// onlyAbove marks a folder that may not be, or be in, a home; to be below it is all right.
-const onlyAbove = "\x00"
-
-func (s shared) above() shared { return shared{s.path + onlyAbove, s.whose} }
-
-// overlap reports whether one of the two folders holds the other, or may, for some {username}.
-func overlap(home, other string) (bool, error) {
-	other, above := strings.CutSuffix(other, onlyAbove)
-	fixed, _, each := strings.Cut(other, "{username}")
+// overlaps reports whether one of the two folders holds the other, or may, for some {username}.
+func (s shared) overlaps(home string) (bool, error) {
+	fixed, _, each := strings.Cut(s.path, "{username}")
 	if each {
 		fixed = filepath.Dir(fixed + "x") // the last folder that is the same for all
 	}
@@ -165,10 +163,10 @@ func overlap(home, other string) (bool, error) {
 	if policy.Within(resolved, home) {
 		return true, nil
 	}
-	if above || !policy.Within(home, resolved) {
+	if s.members || !policy.Within(home, resolved) {
 		return false, nil
 	}
-	rest := strings.TrimPrefix(strings.TrimPrefix(filepath.Clean(other), filepath.Clean(fixed)), "/")
+	rest := strings.TrimPrefix(strings.TrimPrefix(filepath.Clean(s.path), filepath.Clean(fixed)), "/")
 	below, err := filepath.Rel(resolved, home)
 	if err != nil {
 		return false, err
