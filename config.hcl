@@ -21,6 +21,10 @@ service "ftps" "main" {
   # passive_ports = "50000-50100"  # for firewalls; without it any free port
   login_timeout   = "150s"         # a method's timeout < login_timeout < idle_timeout
   idle_timeout    = "5m"
+  time_to_login   = "1m"           # from the connection to the password
+  time_to_secure  = "15s"          # for the handshake of tls = "implicit"
+  data_connect_timeout = "30s"     # from a transfer's command to its data connection
+  data_idle_timeout    = "1m"      # a transfer on which nothing moves
   atomic_upload   = true           # a file gets its name when it is complete (APPE and REST excepted)
   max_connections = 10000
   max_connections_per_source = 200 # from one address; of IPv6 from one /64

@@ -58,6 +58,10 @@ type Service struct {
 	AtomicUpload    bool
 	MaxConnections  int
 	MaxPerSource    int
+	TimeToLogin     time.Duration // from the connection to PASS
+	TimeToSecure    time.Duration // for the handshake of implicit TLS
+	DataConnect     time.Duration // from a transfer's command to its data connection
+	DataIdle        time.Duration // a data connection on which nothing moves
 	MaxPerAccount   int
 	PublicAddresses []PublicAddress
 	SessionReuse    string // off, warn or require

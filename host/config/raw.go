@@ -51,6 +51,10 @@ type rawService struct {
 	SessionReuse    *string   `hcl:"session_reuse"`
 	MaxPerAccount   *int      `hcl:"max_sessions_per_account"`
 	PublicAddress   []string  `hcl:"public_address,optional"`
+	TimeToLogin     *string   `hcl:"time_to_login"`
+	TimeToSecure    *string   `hcl:"time_to_secure"`
+	DataConnect     *string   `hcl:"data_connect_timeout"`
+	DataIdle        *string   `hcl:"data_idle_timeout"`
 	FileDigests     *string   `hcl:"file_digests"`
 	Range           hcl.Range `hcl:",def_range"`
 	Body            hcl.Body  `hcl:",body"`

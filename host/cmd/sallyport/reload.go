@@ -161,6 +161,7 @@ func needRestart(old, c *config.Config) (names []string) {
 			continue
 		}
 		where := fmt.Sprintf("service %q: ", s.Name)
+		differ(fmt.Sprintf("the times of service %q", s.Name), limitsOf(before) != limitsOf(s))
 		differ(where+"listen", before.Listen != s.Listen)
 		differ(where+"tls", before.Implicit != s.Implicit)
 		differ(where+"passive_ports", before.PassiveFirst != s.PassiveFirst || before.PassiveLast != s.PassiveLast)

@@ -160,7 +160,7 @@ func (r *running) prepare() error {
 	for i, s := range r.config().Services {
 		r.services = append(r.services, ftps.New(ftps.Options{
 			Name: s.Name, Banner: "Sallyport FTPS", Listener: r.listeners[i], Implicit: s.Implicit, PassiveFirst: s.PassiveFirst, PassiveLast: s.PassiveLast,
-			Boot: boot, Private: r.data.private, Limits: ftps.DefaultLimits(), Log: r.log, Settings: r.settings(s, *pairs[i]),
+			Boot: boot, Private: r.data.private, Limits: limitsOf(s), Log: r.log, Settings: r.settings(s, *pairs[i]),
 		}, r.authority, recorder{r.bus, r.metrics}))
 		r.log.Info("service listens", "service", s.Name, "address", r.listeners[i].Addr().String(), "tls", mode(s), "methods", strings.Join(s.Authentications, ","))
 	}
@@ -188,6 +188,13 @@ func (r *running) prepare() error {
 	})}
 	go func() { _ = r.socket.Serve(socket) }()
 	return nil
+}
+
+// limitsOf are the times of a service.
+func limitsOf(s config.Service) ftps.Limits {
+	l := ftps.DefaultLimits()
+	l.PreLogin, l.Handshake, l.DataConnect, l.DataIdle = s.TimeToLogin, s.TimeToSecure, s.DataConnect, s.DataIdle
+	return l
 }
 
 func mode(s config.Service) string {
