@@ -104,6 +104,9 @@ group "default" {                  # what an account inherits; "default" always 
   # Whether its members may change their passwords: SITE PSWD old new. Who must, can't do anything else before.
   allow_own_password_change = false
 
+  max_upload_rate   = "0"          # bytes a second of one member over all sessions, such as "10MiB"; "0": no bound
+  max_download_rate = "0"
+
   # Other rules for the passwords of its members; what is not said is as for all.
   # password_policy {
   #   minimum_length = 16

@@ -234,6 +234,8 @@ func (c *checker) groups(raw []rawGroup, dataDir string, passwords policy.Passwo
 			g.Rules = append(g.Rules, rule)
 		}
 		g.Folders = c.folders(r.Folders)
+		g.UploadRate = c.rate(r.Body, "max_upload_rate", r.UploadRate)
+		g.DownloadRate = c.rate(r.Body, "max_download_rate", r.DownloadRate)
 		g.OwnPassword = value(r.AllowOwnPasswordChange, false)
 		if r.Passwords != nil {
 			g.Passwords = new(c.passwords(r.Passwords, passwords))
@@ -245,6 +247,17 @@ func (c *checker) groups(raw []rawGroup, dataDir string, passwords policy.Passwo
 		groups = append(groups, Group{Name: "default", Home: home, CreateHome: true, Permissions: policy.FullControl})
 	}
 	return groups
+}
+
+// rate is in bytes a second; 0: no bound.
+func (c *checker) rate(body hcl.Body, name string, text *string) int64 {
+	const least, most = 1 << 10, 1 << 40
+	n := c.size(body, name, text, 0)
+	if n != 0 && (n < least || n > most) {
+		c.problem(rangeOf(body, name), "Wrong rate", `%s = %d bytes a second; "1KiB" to "1024GiB" is allowed, or "0" for no bound`, name, n)
+		return 0
+	}
+	return n
 }
 
 func (c *checker) permissions(body hcl.Body, words []string) policy.Permissions {

@@ -113,7 +113,9 @@ type Group struct {
 	Rules       []policy.PathRule      // the first that matches a path replaces Permissions
 	Folders     []policy.VirtualFolder // Real may hold {username}
 	OwnPassword bool                   // its members may change their passwords
-	Passwords   *policy.Passwords      // nil: as everywhere
+	// UploadRate and DownloadRate are bytes a second of one member; 0: no bound.
+	UploadRate, DownloadRate int64
+	Passwords                *policy.Passwords // nil: as everywhere
 }
 
 // Events is the block events {}.

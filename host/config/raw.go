@@ -131,6 +131,8 @@ type rawGroup struct {
 	Folders     []rawFolder `hcl:"virtual_folder,block"`
 
 	AllowOwnPasswordChange *bool         `hcl:"allow_own_password_change"`
+	UploadRate             *string       `hcl:"max_upload_rate"`
+	DownloadRate           *string       `hcl:"max_download_rate"`
 	Passwords              *rawPasswords `hcl:"password_policy,block"`
 
 	Range hcl.Range `hcl:",def_range"`

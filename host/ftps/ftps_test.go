@@ -35,7 +35,8 @@ type authority struct {
 	home      string
 	access    policy.Access
 	folders   []policy.VirtualFolder
-	noHome    bool // a home that is not there is not made
+	rate      int64 // of up- and downloads
+	noHome    bool  // a home that is not there is not made
 	structure []string
 	mu        sync.Mutex
 	tries     []auth.Attempt
@@ -74,7 +75,7 @@ func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcom
 		if attempt.Typed == "slow" {
 			time.Sleep(2 * time.Second)
 		}
-		grant := auth.Grant{LoginID: "login", User: "alice", Home: a.home, CreateHome: new(!a.noHome), Structure: a.structure, Access: a.access, Folders: a.folders}
+		grant := auth.Grant{LoginID: "login", User: "alice", Home: a.home, CreateHome: new(!a.noHome), Structure: a.structure, Access: a.access, Folders: a.folders, UploadRate: a.rate, DownloadRate: a.rate}
 		if err := attempt.Prepare(grant); err != nil {
 			a.t.Log(err)
 			return auth.Outcome{Reason: events.HomeUnavailable, Detail: err.Error()}

@@ -115,6 +115,7 @@ type Service struct {
 	sessions map[*session]struct{}
 	sources  map[string]int // connections of each source
 	users    map[string]int // sessions of each user
+	rates    map[string]*rates
 	closing  bool
 	running  sync.WaitGroup
 }
@@ -130,6 +131,7 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 		sessions:  map[*session]struct{}{},
 		sources:   map[string]int{},
 		users:     map[string]int{},
+		rates:     map[string]*rates{},
 	}
 	s.Set(o.Settings)
 	return s

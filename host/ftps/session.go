@@ -37,6 +37,7 @@ type session struct {
 	data    map[*dataConn]bool // data connections that are open
 	tls     *tls.Conn
 	secured *tls.Config // see controlTLS
+	rates   *rates      // of its user; nil before the login
 	counted string      // the user that takeUser counted; guarded by the service
 	unsaid  bool        // a transfer ended and its reply is not written yet
 
@@ -56,6 +57,7 @@ func newSession(s *Service, conn net.Conn) *session {
 
 // open starts the session of an accepted login.
 func (sess *session) open(grant auth.Grant, files *files) {
+	sess.service.limits(sess, grant.User, grant.UploadRate, grant.DownloadRate)
 	sess.mu.Lock()
 	sess.grant, sess.files, sess.opened = grant, files, time.Now()
 	sess.closed = sess.service.authority.Opened(grant, sess.peer.Addr())
@@ -72,6 +74,7 @@ func (sess *session) end() {
 		return
 	}
 	files.close()
+	sess.service.unlimit(sess, sess.grant.User)
 	sess.closed()
 	if why == "" {
 		why = events.ConnectionLost

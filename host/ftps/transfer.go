@@ -248,9 +248,9 @@ func (d *download) Read(p []byte) (int, error) {
 func (d *download) WriteTo(w io.Writer) (int64, error) {
 	buf := d.files.service.buffers.Get().(*[]byte)
 	defer d.files.service.buffers.Put(buf)
-	var from io.Reader = struct{ io.Reader }{d.File}
+	from := d.files.session.slowed(struct{ io.Reader }{d.File}, d.files.session.rates.down)
 	if d.digest != nil {
-		from = io.TeeReader(d.File, d.digest)
+		from = io.TeeReader(from, d.digest)
 	}
 	n, err := io.CopyBuffer(w, from, *buf)
 	d.count(n)
@@ -303,6 +303,7 @@ type upload struct {
 func (u *upload) ReadFrom(r io.Reader) (total int64, err error) {
 	buf := u.files.service.buffers.Get().(*[]byte)
 	defer u.files.service.buffers.Put(buf)
+	r = u.files.session.slowed(r, u.files.session.rates.up)
 	for {
 		n, readErr := fill(r, *buf)
 		if n > 0 {

@@ -78,7 +78,7 @@ var rules = map[string][]string{
 	"host/endpoint":            {},
 	"host/sandbox":             {"sdk", "host/endpoint", "host/secret", "github.com/tetratelabs/wazero/...", "golang.org/x/sys/unix"},
 	"host/bus":                 {"events", "github.com/nats-io/...", "github.com/google/uuid", "golang.org/x/sys/unix"},
-	"host/ftps":                {"events", "host/auth", "host/policy", "host/secret", "github.com/fclairamb/ftpserverlib", "github.com/spf13/afero", "github.com/google/uuid", "golang.org/x/sys/unix"},
+	"host/ftps":                {"events", "host/auth", "host/policy", "host/secret", "github.com/fclairamb/ftpserverlib", "github.com/spf13/afero", "github.com/google/uuid", "golang.org/x/sys/unix", "golang.org/x/time/rate"},
 	"host/metrics":             {"events", "github.com/prometheus/client_golang/..."},
 	"host/mail":                {"host/secret", "github.com/wneessen/go-mail/...", "github.com/skip2/go-qrcode"},
 	"host/config":              {"events", "github.com/nats-io/nkeys", "host/approval", "host/endpoint", "host/mail", "host/policy", "host/sandbox", "host/secret", "github.com/hashicorp/hcl/v2/...", "github.com/zclconf/go-cty/..."},

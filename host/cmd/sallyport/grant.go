@@ -220,6 +220,7 @@ func (h homes) Complete(g auth.Grant) (auth.Grant, error) {
 		return g, fmt.Errorf("group %q is not in the configuration", g.Groups[0])
 	}
 	g.Access = g.Access.Narrow(policy.Layer{General: group.Permissions, Rules: group.Rules})
+	g.UploadRate, g.DownloadRate = group.UploadRate, group.DownloadRate
 	if g.MustChange {
 		g.Access = g.Access.Narrow(policy.Layer{}) // nothing
 	}
