@@ -18,6 +18,10 @@ service "ftps" "main" {
   tls             = "explicit"     # AUTH TLS on the FTP port; or "implicit" (usually port 990)
   # certificate   = "/etc/sallyport/tls.crt"  # PEM. Without these two a self-signed
   # private_key   = "/etc/sallyport/tls.key"  # certificate is made in data_dir, and said so
+  # sni {                          # another certificate, for clients that call the server by a name in it; may be repeated
+  #   certificate = "/etc/sallyport/other.crt"
+  #   private_key = "/etc/sallyport/other.key"
+  # }
   # passive_ports = "50000-50100"  # for firewalls; without it any free port
   login_timeout   = "150s"         # a method's timeout < login_timeout < idle_timeout
   idle_timeout    = "5m"

@@ -112,6 +112,9 @@ func (c *checker) service(r *rawService, config *Config) Service {
 	}
 	c.word(r.Range, "service name", r.Name)
 	c.address(r.Body, "listen", s.Listen)
+	for _, one := range r.SNI {
+		s.OtherNames = append(s.OtherNames, KeyPair{absolute(c.dir, one.Certificate), absolute(c.dir, one.PrivateKey)})
+	}
 	s.TimeToLogin = c.duration(r.Body, "time_to_login", r.TimeToLogin, time.Minute, time.Second, time.Hour)
 	s.TimeToSecure = c.duration(r.Body, "time_to_secure", r.TimeToSecure, 15*time.Second, time.Second, 10*time.Minute)
 	s.DataConnect = c.duration(r.Body, "data_connect_timeout", r.DataConnect, 30*time.Second, time.Second, 10*time.Minute)

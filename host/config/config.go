@@ -58,6 +58,7 @@ type Service struct {
 	AtomicUpload    bool
 	MaxConnections  int
 	MaxPerSource    int
+	OtherNames      []KeyPair     // for clients that name another server (SNI)
 	TimeToLogin     time.Duration // from the connection to PASS
 	TimeToSecure    time.Duration // for the handshake of implicit TLS
 	DataConnect     time.Duration // from a transfer's command to its data connection
@@ -73,6 +74,9 @@ type PublicAddress struct {
 	Network netip.Prefix
 	Address netip.Addr
 }
+
+// KeyPair are the files of a certificate and its key.
+type KeyPair struct{ Certificate, PrivateKey string }
 
 // Authentication is a block authentication "ID" {}: a method.
 type Authentication struct {

@@ -52,12 +52,20 @@ type rawService struct {
 	MaxPerAccount   *int      `hcl:"max_sessions_per_account"`
 	PublicAddress   []string  `hcl:"public_address,optional"`
 	TimeToLogin     *string   `hcl:"time_to_login"`
+	SNI             []rawSNI  `hcl:"sni,block"`
 	TimeToSecure    *string   `hcl:"time_to_secure"`
 	DataConnect     *string   `hcl:"data_connect_timeout"`
 	DataIdle        *string   `hcl:"data_idle_timeout"`
 	FileDigests     *string   `hcl:"file_digests"`
 	Range           hcl.Range `hcl:",def_range"`
 	Body            hcl.Body  `hcl:",body"`
+}
+
+type rawSNI struct {
+	Certificate string    `hcl:"certificate"`
+	PrivateKey  string    `hcl:"private_key"`
+	Range       hcl.Range `hcl:",def_range"`
+	Body        hcl.Body  `hcl:",body"`
 }
 
 type rawAuthentication struct {

@@ -145,7 +145,7 @@ func newFixtureOn(t *testing.T, addr string, change ...func(*ftps.Options)) *fix
 	o := ftps.Options{
 		Name: "main", Banner: "Sallyport", Listener: listener, Boot: "BOOT", Private: private, Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
 		Settings: ftps.Settings{
-			Certificate: certificate, Chain: auth.Fixed(), LoginTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+			Certificates: []tls.Certificate{certificate}, Chain: auth.Fixed(), LoginTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 			MaxConnections: 100, MaxPerSource: 50, AtomicUpload: true,
 		},
 	}

@@ -67,7 +67,8 @@ type Options struct {
 
 // Settings may change while a service runs. A session keeps those that it began with.
 type Settings struct {
-	Certificate    tls.Certificate
+	// Certificates: the first is for clients that call the server by no name in another one.
+	Certificates   []tls.Certificate
 	Chain          auth.Chain
 	LoginTimeout   time.Duration
 	IdleTimeout    time.Duration
@@ -139,7 +140,7 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 
 // Set changes the settings for connections from now on.
 func (s *Service) Set(o Settings) {
-	s.settings.Store(&settings{o, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{o.Certificate}, NextProtos: controlProtocols()}})
+	s.settings.Store(&settings{o, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: o.Certificates, NextProtos: controlProtocols()}})
 }
 
 // Serve accepts connections until Shutdown. The context ends logins under way.

@@ -551,18 +551,22 @@ func absolute(path string) string {
 	return abs
 }
 
-// loadCertificates loads the configured certificate of each service; none: nil.
-func loadCertificates(c *config.Config) ([]*tls.Certificate, error) {
-	pairs := make([]*tls.Certificate, len(c.Services))
+// loadCertificates loads the configured certificates of each service. The first is that for clients that call it by no name
+// in another one; it is empty if there is none.
+func loadCertificates(c *config.Config) ([][]tls.Certificate, error) {
+	all := make([][]tls.Certificate, len(c.Services))
 	for i, s := range c.Services {
-		if s.Certificate == "" {
-			continue
+		all[i] = make([]tls.Certificate, 1)
+		for n, files := range append([]config.KeyPair{{Certificate: s.Certificate, PrivateKey: s.PrivateKey}}, s.OtherNames...) {
+			if n == 0 && files.Certificate == "" {
+				continue
+			}
+			pair, err := ftps.LoadCertificate(files.Certificate, files.PrivateKey)
+			if err != nil {
+				return nil, fmt.Errorf("service %q: %w", s.Name, err)
+			}
+			all[i] = append(all[i][:n], pair)
 		}
-		pair, err := ftps.LoadCertificate(s.Certificate, s.PrivateKey)
-		if err != nil {
-			return nil, fmt.Errorf("service %q: %w", s.Name, err)
-		}
-		pairs[i] = &pair
 	}
-	return pairs, nil
+	return all, nil
 }

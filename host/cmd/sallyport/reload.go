@@ -98,12 +98,12 @@ func again(c *config.Config) (*config.Config, error) {
 }
 
 // replace is the moment from which on new logins use the next setup.
-func (r *running) replace(ctx context.Context, old, next *setup, pairs []*tls.Certificate) {
+func (r *running) replace(ctx context.Context, old, next *setup, pairs [][]tls.Certificate) {
 	r.mu.Lock()
 	r.current = next
 	r.mu.Unlock()
 	for i, s := range next.config.Services {
-		r.services[i].Set(r.settings(s, *pairs[i]))
+		r.services[i].Set(r.settings(s, pairs[i]))
 	}
 	r.accounts.SetRules(accountRules(next.config))
 	r.authority.Attempts.SetLimits(next.config.Attempts)
@@ -170,19 +170,16 @@ func needRestart(old, c *config.Config) (names []string) {
 }
 
 // certificates loads the key pair of each service, or makes a self-signed one.
-func (r *running) certificates(c *config.Config) ([]*tls.Certificate, error) {
-	pairs, err := loadCertificates(c)
-	for i := range pairs {
-		if err == nil && pairs[i] == nil {
-			var pair tls.Certificate
-			pair, err = r.selfSigned(c)
-			pairs[i] = &pair
+func (r *running) certificates(c *config.Config) ([][]tls.Certificate, error) {
+	all, err := loadCertificates(c)
+	for i := range all {
+		if err == nil && all[i][0].Certificate == nil {
+			all[i][0], err = r.selfSigned(c)
 		}
 	}
-	return pairs, err
+	return all, err
 }
 
-// settings are those of a service that can change while it runs.
 func publicAddresses(all []config.PublicAddress) (as []ftps.PublicAddress) {
 	for _, p := range all {
 		as = append(as, ftps.PublicAddress(p))
@@ -190,9 +187,10 @@ func publicAddresses(all []config.PublicAddress) (as []ftps.PublicAddress) {
 	return as
 }
 
-func (r *running) settings(s config.Service, pair tls.Certificate) ftps.Settings {
+// settings are those of a service that can change while it runs.
+func (r *running) settings(s config.Service, certificates []tls.Certificate) ftps.Settings {
 	return ftps.Settings{
-		Certificate: pair, Chain: r.chain(s.Name), LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout,
+		Certificates: certificates, Chain: r.chain(s.Name), LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout,
 		MaxConnections: s.MaxConnections, MaxPerSource: s.MaxPerSource, AtomicUpload: s.AtomicUpload, MinFree: r.config().Server.MinFree,
 		SessionReuse: ftps.SessionReuse(s.SessionReuse), Digests: ftps.Digests(s.FileDigests),
 		MaxPerAccount: s.MaxPerAccount, PublicAddresses: publicAddresses(s.PublicAddresses),

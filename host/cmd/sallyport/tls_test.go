@@ -1,9 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/plugins/ldap/slapdtest"
 )
 
 // What openssl's client can get out of a service, explicit and implicit: no old protocol, no weak cipher, no renegotiation, no early
@@ -48,5 +55,56 @@ func TestTLS(t *testing.T) {
 		if out := client(e, "R\nQUIT\n", "-tls1_2"); !strings.Contains(out, "RENEGOTIATING") || !strings.Contains(out, "SSL alert number 10") {
 			t.Errorf("%s: renegotiation: %s", e.mode, out)
 		}
+	}
+}
+
+// A client gets the certificate of the name that it calls the server by, also another one after a reload, while sessions go on.
+func TestSNI(t *testing.T) {
+	needPrograms(t, "openssl")
+	port := freePort(t)
+	files := t.TempDir()
+	write := func(name string, hosts ...string) {
+		certificate, key := slapdtest.KeyPair(t, time.Now().Add(time.Hour), hosts...)
+		writeFile(t, filepath.Join(files, name+".crt"), bytes.NewReader(certificate))
+		writeFile(t, filepath.Join(files, name+".key"), bytes.NewReader(key))
+	}
+	write("first", "first.example.org")
+	write("other", "other.example.org", "third.example.org")
+	s := newServer(t, strings.ReplaceAll(fmt.Sprintf(`
+service "ftps" "named" {
+  listen      = "127.0.0.1:%s"
+  tls         = "implicit"
+  certificate = "DIR/first.crt"
+  private_key = "DIR/first.key"
+  sni {
+    certificate = "DIR/other.crt"
+    private_key = "DIR/other.key"
+  }
+}
+`, port), "DIR", files))
+	gets := func(name string) string {
+		command := exec.Command("timeout", "15", "openssl", "s_client", "-connect", "127.0.0.1:"+port, "-servername", name)
+		command.Stdin = strings.NewReader("QUIT\n")
+		out, _ := command.CombinedOutput()
+		show := exec.Command("openssl", "x509", "-noout", "-ext", "subjectAltName")
+		show.Stdin = bytes.NewReader(out)
+		names, _ := show.CombinedOutput()
+		return string(names)
+	}
+	for name, want := range map[string]string{"first.example.org": "first.example.org", "other.example.org": "other.example.org", "third.example.org": "other.example.org", "unknown.example.org": "first.example.org"} {
+		if got := gets(name); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	write("other", "other.example.org", "new.example.org")
+	s.sallyport("", "reload")
+	if got := gets("new.example.org"); !strings.Contains(got, "new.example.org") {
+		t.Errorf("after a reload: %s", got)
+	}
+	if err := os.WriteFile(filepath.Join(files, "other.key"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.attempt("", "reload"); err == nil || !strings.Contains(out, "nothing was changed") {
+		t.Errorf("a damaged key: %v: %s", err, out)
 	}
 }
