@@ -38,7 +38,7 @@ func TestClients(t *testing.T) {
 			for _, client := range []struct {
 				name string
 				run  func(*testing.T, *server, target, string, string)
-			}{{"curl", withCurl}, {"lftp", withLftp}, {"ftplib", withFtplib}} {
+			}{{"curl", withCurl}, {"lftp", withLftp}, {"ftplib", withFtplib}, {"go", withGo}, {"basic-ftp", withBasicFTP}, {"wget", withWget}} {
 				name := fmt.Sprintf("%s-%s-%s", client.name, e.mode, strings.ReplaceAll(version, ".", ""))
 				t.Run(name, func(t *testing.T) {
 					s.addAccount(name)
