@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -299,16 +300,23 @@ type upload struct {
 }
 
 // ReadFrom implements [io.ReaderFrom]: it fills a large buffer before it writes, since TLS
-// hands out 16 KiB at a time.
+// hands out 16 KiB at a time. The digest of one buffer is computed while the next one is filled.
 func (u *upload) ReadFrom(r io.Reader) (total int64, err error) {
-	buf := u.files.service.buffers.Get().(*[]byte)
-	defer u.files.service.buffers.Put(buf)
+	first, second := u.files.service.buffers.Get().(*[]byte), u.files.service.buffers.Get().(*[]byte)
+	defer u.files.service.buffers.Put(first)
+	defer u.files.service.buffers.Put(second)
+	var summing sync.WaitGroup
+	defer summing.Wait()
 	r = u.files.session.slowed(r, u.files.session.rates.up)
-	for {
-		n, readErr := fill(r, *buf)
+	for buf, next := *first, *second; ; buf, next = next, buf {
+		n, readErr := fill(r, buf)
 		if n > 0 {
-			if _, err := u.Write((*buf)[:n]); err != nil {
+			if _, err := u.write(buf[:n]); err != nil {
 				return total, err
+			}
+			summing.Wait() // of the one before, whose buffer is filled next
+			if u.digest != nil {
+				summing.Go(func() { u.sum(buf[:n]) })
 			}
 			total += int64(n)
 		}
@@ -333,6 +341,13 @@ func fill(r io.Reader, buf []byte) (n int, err error) {
 
 // Write implements [io.Writer].
 func (u *upload) Write(p []byte) (int, error) {
+	n, err := u.write(p)
+	u.sum(p[:n])
+	return n, err
+}
+
+// write is Write without the digest.
+func (u *upload) write(p []byte) (int, error) {
 	if u.since += int64(len(p)); u.since >= checkEvery {
 		u.since = 0
 		if err := u.files.room(u.root); err != nil {
@@ -340,7 +355,6 @@ func (u *upload) Write(p []byte) (int, error) {
 		}
 	}
 	n, err := u.File.Write(p)
-	u.sum(p[:n])
 	u.bytes += int64(n)
 	u.files.session.received.Add(int64(n))
 	return n, plain(err)
