@@ -111,7 +111,7 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		c.problem(r.Range, "Unknown kind of service", `%q; only service "ftps" "NAME" is allowed`, r.Kind)
 	}
 	c.word(r.Range, "service name", r.Name)
-	c.address(r.Body, "listen", s.Listen)
+	c.address(r.Body, "listen", s.Listen, "0.0.0.0:2121")
 	for _, one := range r.SNI {
 		s.OtherNames = append(s.OtherNames, KeyPair{absolute(c.dir, one.Certificate), absolute(c.dir, one.PrivateKey)})
 	}
@@ -384,11 +384,12 @@ func (c *checker) word(at hcl.Range, what, name string) {
 	}
 }
 
-func (c *checker) address(body hcl.Body, name, text string) bool {
+// address wants an IP address, or localhost, and a port, such as the example.
+func (c *checker) address(body hcl.Body, name, text, example string) bool {
 	host, port, err := net.SplitHostPort(text)
 	n, portErr := strconv.Atoi(port)
 	if err != nil || portErr != nil || n < 0 || n > 65535 || (host != "" && host != "localhost" && net.ParseIP(host) == nil) {
-		c.problem(rangeOf(body, name), "Wrong address", `%s = %q; an IP address and a port are expected, such as "0.0.0.0:2121" or "[::]:2121"`, name, text)
+		c.problem(rangeOf(body, name), "Wrong address", `%s = %q; an IP address, or localhost, and a port are expected, such as %q`, name, text, example)
 		return false
 	}
 	return true
@@ -413,10 +414,19 @@ func (c *checker) duration(body hcl.Body, name string, text *string, unset, leas
 	}
 	d, err := ParseDuration(*text)
 	if err != nil || d < least || d > most {
-		c.problem(rangeOf(body, name), "Wrong duration", `%s = %q; a duration from %v to %v is expected, such as "90s", "5m", "12h" or "90d"`, name, *text, least, most)
+		c.problem(rangeOf(body, name), "Wrong duration", `%s = %q; a duration from %v to %v is expected, such as %s`, name, *text, least, most, examples(least, most))
 		return unset
 	}
 	return d
+}
+
+// examples are durations that are allowed.
+func examples(least, most time.Duration) string {
+	allowed := slices.DeleteFunc([]string{"500ms", "5s", "90s", "5m", "12h", "90d"}, func(text string) bool {
+		d, err := ParseDuration(text)
+		return err != nil || d < least || d > most
+	})
+	return quoted(allowed)
 }
 
 // ParseDuration is time.ParseDuration with days: "90d".
@@ -438,7 +448,7 @@ func (c *checker) size(body hcl.Body, name string, text *string, unset int64) in
 	for _, unit := range []struct {
 		suffix string
 		factor int64
-	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}, {"", 1}} {
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}, {"", 1}} {
 		digits, ok := strings.CutSuffix(*text, unit.suffix)
 		if !ok {
 			continue
@@ -448,7 +458,7 @@ func (c *checker) size(body hcl.Body, name string, text *string, unset int64) in
 			return n * unit.factor
 		}
 	}
-	c.problem(rangeOf(body, name), "Wrong size", `%s = %q; a size such as "500MiB", "2GiB" or "0" is expected`, name, *text)
+	c.problem(rangeOf(body, name), "Wrong size", `%s = %q; a size such as "500MiB" or "2GiB" is expected`, name, *text)
 	return unset
 }
 

@@ -40,7 +40,7 @@ func (c *checker) events(r *rawEvents) Events {
 	c.unique("user", len(r.Users), func(i int) (string, hcl.Range) { return r.Users[i].Name, r.Users[i].Range })
 	c.unique("the key of user", len(r.Users), func(i int) (string, hcl.Range) { return r.Users[i].Key, rangeOf(r.Users[i].Body, "key") })
 	e.Forward = c.forward(r.Forward)
-	if e.Listen != "" && c.address(r.Body, "listen", e.Listen) && e.Certificate == "" {
+	if e.Listen != "" && c.address(r.Body, "listen", e.Listen, "127.0.0.1:4222") && e.Certificate == "" {
 		host, _, _ := net.SplitHostPort(e.Listen)
 		if !loopback(host) {
 			c.problem(rangeOf(r.Body, "listen"), "Not on loopback", `%q: without certificate and private_key events travel in the clear, so only a loopback address such as "127.0.0.1:4222" is allowed, or "" for no listener`, e.Listen)
@@ -114,7 +114,7 @@ func (c *checker) metrics(r *rawMetrics) string {
 	if r == nil {
 		return ""
 	}
-	if c.address(r.Body, "listen", r.Listen) {
+	if c.address(r.Body, "listen", r.Listen, "127.0.0.1:9121") {
 		if host, _, _ := net.SplitHostPort(r.Listen); !loopback(host) {
 			c.problem(rangeOf(r.Body, "listen"), "Not on loopback", `%q: metrics are for this machine, on an address such as "127.0.0.1:9121"`, r.Listen)
 		}
