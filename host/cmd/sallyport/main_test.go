@@ -245,14 +245,21 @@ func buildGuestPlugin(t testing.TB) string {
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		_ = l.Close()
+		if _, given := givenPorts.LoadOrStore(port, true); !given { // the system may choose one twice
+			return port
+		}
 	}
-	defer func() { _ = l.Close() }()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
+
+// givenPorts are those that freePort returned.
+var givenPorts sync.Map
 
 const goodPassword = "gravel umbrella ninety tango"
 

@@ -52,8 +52,9 @@ func TestTLS(t *testing.T) {
 				t.Errorf("%s, %s: want %q, not %q:\n%s", e.mode, name, c.want, c.not, out)
 			}
 		}
-		if out := client(e, "R\nQUIT\n", "-tls1_2"); !strings.Contains(out, "RENEGOTIATING") || !strings.Contains(out, "SSL alert number 10") {
-			t.Errorf("%s: renegotiation: %s", e.mode, out)
+		// It fails, by the server's alert or, if the banner comes in between, by the record that was not expected.
+		if _, after, tried := strings.Cut(client(e, "R\nQUIT\n", "-tls1_2"), "RENEGOTIATING"); !tried || !strings.Contains(after, ":error:") || strings.Contains(after, "verify return") {
+			t.Errorf("%s: renegotiation: %v, %s", e.mode, tried, after)
 		}
 	}
 }
