@@ -86,7 +86,8 @@ func (s Settings) Send(ctx context.Context, l Letter) error {
 	if err != nil {
 		return err
 	}
-	return s.connected(ctx, func(client *mail.Client, conn *smtp.Client) error { return client.SendWithSMTPClient(conn, m) })
+	err = s.connected(ctx, func(client *mail.Client, conn *smtp.Client) error { return client.SendWithSMTPClient(conn, m) })
+	return masked(err, l.secrets())
 }
 
 // Probe connects as for a letter, and sends none.
@@ -111,7 +112,8 @@ func (s Settings) connected(ctx context.Context, f func(*mail.Client, *smtp.Clie
 		err = fmt.Errorf("%w after at most %v", context.Cause(ctx), s.Timeout)
 	}
 	if err != nil {
-		return fmt.Errorf("mail server %s: %w", s.Server, err)
+		password := s.Password.Reveal()
+		return masked(fmt.Errorf("mail server %s: %w", s.Server, err), []string{password, "\x00" + s.User + "\x00" + password})
 	}
 	return nil
 }

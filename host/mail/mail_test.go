@@ -159,6 +159,52 @@ func TestSendFails(t *testing.T) {
 	}
 }
 
+// A server that answers with what it was sent puts no secret into the error.
+func TestServerThatEchoes(t *testing.T) {
+	for name, refuse := range map[string]string{"the authentication": "AUTH", "the letter": "."} {
+		t.Run(name, func(t *testing.T) {
+			server := listen(t, func(c net.Conn) {
+				say := func(text string) { _, _ = c.Write([]byte(text + "\r\n")) }
+				say("220 hello")
+				heard, letter := []string{}, false
+				for lines := bufio.NewScanner(c); lines.Scan(); {
+					line := lines.Text()
+					heard = append(heard, line)
+					switch word, _, _ := strings.Cut(line, " "); {
+					case word == refuse:
+						say("550-" + strings.Join(heard, "\r\n550-") + "\r\n550 I did not like that")
+						letter = false
+					case letter:
+					case word == "EHLO":
+						say("250-hello\r\n250 AUTH PLAIN")
+					case word == "AUTH":
+						say("235 come in")
+					case word == "DATA":
+						letter = true
+						say("354 go on")
+					default:
+						say("250 yes")
+					}
+				}
+			})
+			s := mail.Settings{Server: server, TLS: mail.NoTLS, User: "relay", Password: secret.New("relay-secret"), From: "ftps@example.org", Timeout: 5 * time.Second}
+			l := letter
+			l.CodesURL = "otpauth://totp/vault:alice?secret=JBSWY3DPEHPK3PXP"
+			err := s.Send(t.Context(), l)
+			if err == nil || !strings.Contains(err.Error(), "550") || !strings.Contains(err.Error(), "[secret]") {
+				t.Fatalf("got %v", err)
+			}
+			for _, canary := range append([]string{"relay-secret", l.Password.Reveal(), "JBSWY3DPEHPK3PXP"}, l.Recovery...) {
+				for _, form := range []string{canary, base64.StdEncoding.EncodeToString([]byte(canary)), base64.StdEncoding.EncodeToString([]byte("\x00relay\x00" + canary))} {
+					if strings.Contains(err.Error(), form) {
+						t.Errorf("the error holds %s as %s: %v", canary, form, err)
+					}
+				}
+			}
+		})
+	}
+}
+
 // listen serves each connection with f, and closes it at the end of the test.
 func listen(t *testing.T, f func(net.Conn)) string {
 	t.Helper()
