@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/nats-io/nkeys"
 	"golang.org/x/term"
@@ -186,7 +187,8 @@ func eventLine(e events.Event) string {
 		if number, ok := value.(float64); ok {
 			text = fmt.Sprintf("%.0f", number)
 		}
-		if strings.ContainsAny(text, " =\"") || text == "" {
+		unprintable := func(r rune) bool { return !unicode.IsPrint(r) } // a file's name can hold what moves a terminal's cursor
+		if strings.ContainsAny(text, " =\"") || text == "" || strings.ContainsFunc(text, unprintable) {
 			text = fmt.Sprintf("%q", text)
 		}
 		fmt.Fprintf(&b, " %s=%s", key, text)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/sallyport-ftps/sallyport/events"
 )
@@ -117,5 +118,18 @@ func TestFilter(t *testing.T) {
 	}
 	if line := paint(events.LoginRefusedType, "x"); line != "\x1b[31mx\x1b[0m" || paint(events.SessionOpenedType, "x") != "x" {
 		t.Errorf("%q", line)
+	}
+}
+
+// What a client chose, such as the name of a file, can't move the cursor of the administrator's terminal.
+func TestEventLineIsPrintable(t *testing.T) {
+	for _, path := range []string{"/a\x1b[2J", "/a\u009b2J", "/a\u202eb", "/a\nlogin.accepted", "/Grüße"} {
+		line := eventLine(events.Event{Data: &events.File{What: events.FileUploadedType, Path: path}})
+		if i := strings.IndexFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
+			t.Errorf("%q is printed as it is at %d of %q", path, i, line)
+		}
+		if path == "/Grüße" && !strings.Contains(line, "path=/Grüße") {
+			t.Errorf("%q is not readable: %s", path, line)
+		}
 	}
 }
