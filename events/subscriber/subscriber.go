@@ -76,8 +76,7 @@ func Subscribe(ctx context.Context, conn *nats.Conn, f Filter, handle func(ctx c
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	var one sync.Mutex
-	var reading sync.WaitGroup
+	all := map[string]jetstream.MessagesContext{} // of each stream, before any is read: else one could be handled after an error
 	for _, stream := range f.streams() {
 		consumer, err := js.Consumer(ctx, stream, events.Consumer(f.user()))
 		if err != nil {
@@ -88,6 +87,11 @@ func Subscribe(ctx context.Context, conn *nats.Conn, f Filter, handle func(ctx c
 			return fmt.Errorf("%s of user %q: %w", stream, f.user(), err)
 		}
 		context.AfterFunc(ctx, messages.Drain)
+		all[stream] = messages
+	}
+	var one sync.Mutex
+	var reading sync.WaitGroup
+	for stream, messages := range all {
 		reading.Go(func() {
 			for {
 				m, err := messages.Next()
