@@ -100,11 +100,7 @@ func replaceFile(name string, content []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))
 	}
-	folder, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return state.SyncFolder(filepath.Dir(name))
 }
 
 // seal makes what only open reads, for the same purpose of the same account.

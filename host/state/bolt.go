@@ -119,10 +119,11 @@ func (s *Bolt) Compact(ctx context.Context) (err error) {
 	}
 	old := s.db
 	s.db = fresh // it goes by its new name
-	return errors.Join(old.Close(), syncFolder(filepath.Dir(s.path)))
+	return errors.Join(old.Close(), SyncFolder(filepath.Dir(s.path)))
 }
 
-func syncFolder(name string) error {
+// SyncFolder keeps on the disk which names stand in a folder: after a rename, a power failure would undo that.
+func SyncFolder(name string) error {
 	folder, err := os.Open(filepath.Clean(name))
 	if err != nil {
 		return err

@@ -207,7 +207,7 @@ func (cmd stateImport) restore(data *dataDir, passphrase secret.Text) error {
 			return err
 		}
 	}
-	return syncFolder(data.private)
+	return state.SyncFolder(data.private)
 }
 
 // unpack writes the files of an export, and no others, to the disk. That all of it is what was exported is known only at
@@ -243,12 +243,4 @@ func unpack(plain io.Reader, folder string, data *dataDir) error {
 		return errors.New("there is no state in it")
 	}
 	return nil
-}
-
-func syncFolder(name string) error {
-	folder, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }
