@@ -22,17 +22,21 @@ service "ftps" "main" {
   #   certificate = "/etc/sallyport/other.crt"
   #   private_key = "/etc/sallyport/other.key"
   # }
+  client_certificates = "off"      # or "request", or "require": of those that client_ca issued. Method "certificate" logs in by them
+  # client_ca     = "/etc/sallyport/clients.pem"   # PEM
+  # client_crl    = ["/etc/sallyport/clients.crl"] # revocation lists, PEM or DER; then each issuer must have one, and its time not be over
   # passive_ports = "50000-50100"  # for firewalls; without it any free port
   login_timeout   = "150s"         # a method's timeout < login_timeout < idle_timeout
   idle_timeout    = "5m"
   time_to_login   = "1m"           # from the connection to the password
-  time_to_secure  = "15s"          # for the handshake of tls = "implicit"
+  time_to_secure  = "15s"          # from the connection to TLS
   data_connect_timeout = "30s"     # from a transfer's command to its data connection
   data_idle_timeout    = "1m"      # a transfer on which nothing moves
   atomic_upload   = true           # a file gets its name when it is complete (APPE and REST excepted)
   max_connections = 10000
   max_connections_per_source = 200 # from one address; of IPv6 from one /64
   max_sessions_per_account = 50    # of one user at a time
+  max_commands_per_second  = 5000  # of one session; before its login it may send 64 commands in all
   # public_address = ["10.0.0.0/8 own", "0.0.0.0/0 203.0.113.5"] # behind NAT: what PASV says to clients of which network. EPSV says none
   file_digests    = "uploads"      # whose SHA-256 the events of files have; or "all", or "none"
   session_reuse   = "warn"         # data connections that do not resume the TLS session of the control connection are named in the log;
@@ -62,7 +66,7 @@ authentication "accounts" {
   #   password   = true            # it sees the password
   #   groups     = ["default"]     # groups that it may put its users in
   #   home_under = "/srv/ftp"      # it may say the home folder, below this one, and virtual folders
-  #   accounts   = ["public"]      # accounts of this server that it may let its users in as
+  #   accounts   = ["public"]      # accounts of this server that it may let its users in as; "*": all
   #   http       = ["https://auth.example.org"]        # where it may send requests; a path narrows it
   #   network    = ["ldaps://ldap.example.org"]        # where it may connect to: tls, tcp, udp, ldaps, ldap
   #   password_to = ["https://auth.example.org"]       # where it may send the password without seeing it

@@ -34,6 +34,7 @@ const (
 	MethodSkippedType      Type = Root + ".method.skipped"            // a method was not asked, since an administrator stopped it
 	SessionOpenedType      Type = Root + ".session.opened"            // a client was told that it is in
 	SessionClosedType      Type = Root + ".session.closed"            // a session ended
+	ConnectionRefusedType  Type = Root + ".connection.refused"        // connections were ended before a login
 	ApprovalRequestedType  Type = Root + ".approval.requested"        // a person is asked
 	ApprovalDeliveredType  Type = Root + ".approval.delivered"        // the request is on their device
 	ApprovalApprovedType   Type = Root + ".approval.approved"         // they said yes
@@ -95,7 +96,7 @@ func Matching(name string) (types []Type) {
 func Types() []Type {
 	return []Type{
 		LoginAcceptedType, LoginRefusedType, RefusalsType, MethodAcceptedType, MethodRejectedType,
-		MethodUnknownType, MethodFailedType, MethodSkippedType, SessionOpenedType, SessionClosedType,
+		MethodUnknownType, MethodFailedType, MethodSkippedType, SessionOpenedType, SessionClosedType, ConnectionRefusedType,
 		ApprovalRequestedType, ApprovalDeliveredType, ApprovalApprovedType, ApprovalDeniedType, ApprovalExpiredType,
 		ApprovalCancelledType, ApprovalSuspendedType, ApprovalFrozenType, ApprovalRememberedType, DecisionRefusedType,
 		AccountCreatedType, AccountChangedType, AccountEnabledType, AccountDisabledType, AccountDeletedType,
@@ -162,8 +163,14 @@ const (
 	MustChange       Reason = "password_must_change" // before anything else
 	NotAtThisTime    Reason = "not_at_this_time"
 	SourceNotAllowed Reason = "source_not_allowed"
-	NameNotAllowed   Reason = "name_not_allowed" // a name that nobody may log in with
-	MethodBroken     Reason = "method_broken"    // it crashed again and again, and is not asked for a while
+	NameNotAllowed   Reason = "name_not_allowed"       // a name that nobody may log in with
+	OtherCertificate Reason = "certificate_not_theirs" // the client's certificate is somebody else's
+	BadCertificate   Reason = "certificate_refused"    // of a client: none, not trusted, expired, revoked
+	TooManyConns     Reason = "too_many_connections"
+	TooManyOfSource  Reason = "too_many_from_source"
+	TooManyCommands  Reason = "too_many_commands"
+	LoginTimeout     Reason = "login_timeout" // a client that did not log in in time
+	MethodBroken     Reason = "method_broken" // it crashed again and again, and is not asked for a while
 )
 
 // Known reports whether r is in the closed list; a plugin may only give such a reason.
@@ -175,7 +182,8 @@ func (r Reason) Known() bool {
 		ClientQuit, ConnectionLost, IdleTimeout, ServerShutdown, InternalError, AccountDamaged, MethodOverLimits, MethodBroken,
 		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
 		BadDecision, BadSignature, OtherRequest, TooLate, NotEnrolled, DecidedTwice,
-		PasswordExpired, MustChange, NotAtThisTime, SourceNotAllowed, NameNotAllowed:
+		PasswordExpired, MustChange, NotAtThisTime, SourceNotAllowed, NameNotAllowed,
+		OtherCertificate, BadCertificate, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
 		return true
 	}
 	return false
@@ -206,6 +214,9 @@ type LoginAccepted struct {
 	Factors []string `json:"factors,omitempty"` // second-factor methods that accepted
 	Groups  []string `json:"groups,omitempty"`
 	TLS     string   `json:"tls,omitempty"` // such as "TLS 1.3"
+	// Certificate is the subject of the client's certificate (RFC 2253), if it showed one, and CertificateSHA256 its digest.
+	Certificate       string `json:"certificate,omitempty"`
+	CertificateSHA256 string `json:"certificate_sha256,omitempty"`
 	// SharedWith is the login whose methods were asked for this one too: an equal attempt at the same time.
 	SharedWith string `json:"shared_with,omitempty"`
 	DurationMS int64  `json:"duration_ms"`
@@ -231,6 +242,17 @@ type Refusals struct {
 	From         time.Time `json:"from"`
 	Until        time.Time `json:"until"`
 }
+
+// ConnectionRefused says that connections were ended before anybody was logged in. Those of a minute with the same reason are summed up.
+type ConnectionRefused struct {
+	Service string `json:"service"`
+	Peer    string `json:"peer"` // of the last one
+	Reason  Reason `json:"reason"`
+	Count   int    `json:"count"`
+}
+
+// EventType implements [Payload].
+func (*ConnectionRefused) EventType() Type { return ConnectionRefusedType }
 
 // EventType implements [Payload].
 func (*Refusals) EventType() Type { return RefusalsType }
@@ -485,6 +507,8 @@ func newPayload(t Type) Payload {
 		return &ApproverChanged{Change: t}
 	case SessionOpenedType:
 		return &SessionOpened{}
+	case ConnectionRefusedType:
+		return &ConnectionRefused{}
 	case SessionClosedType:
 		return &SessionClosed{}
 	case ServerStartedType:
@@ -537,7 +561,7 @@ func Streams() []string { return []string{StreamAudit, StreamRefusals, StreamAct
 func Subjects(stream string) []string {
 	switch stream {
 	case StreamRefusals:
-		return []string{"login.refused", "login.refusals", "source.>"}
+		return []string{"login.refused", "login.refusals", "connection.>", "source.>"}
 	case StreamActivity:
 		return []string{"method.>", "session.>", "file.>"}
 	}

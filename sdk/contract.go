@@ -95,7 +95,7 @@ func ApprovalStates() []string {
 func Reasons() []string {
 	return []string{
 		"wrong_password", "wrong_code", "account_disabled", "account_expired", "account_unused", "account_locked", "group_not_allowed", "password_expired", "password_must_change",
-		"not_at_this_time", "source_not_allowed", "name_not_allowed", "approval_denied", "approval_expired", "approval_frozen", "approval_suspended", "rejected",
+		"not_at_this_time", "source_not_allowed", "name_not_allowed", "approval_denied", "approval_expired", "approval_frozen", "approval_suspended", "certificate_not_theirs", "rejected",
 	}
 }
 

@@ -148,6 +148,26 @@ func (a Attempt) ClientIP() string { return a.text("client.ip") }
 // Code is the one-time code that was split off the password, if the method's factors include one.
 func (a Attempt) Code() string { return a.text("code") }
 
+// Certificate is that of a client, which it has the key of: issued by who the service trusts, not expired, not revoked.
+type Certificate struct {
+	Subject, Issuer string   // as RFC 2253 writes names
+	Serial, SHA256  string   // hexadecimal; of the whole certificate
+	Names           []string // such as "cn:alice", "email:alice@example.org", "dns:..." and "uri:..."
+}
+
+// Certificate is what the client showed; false: none.
+func (a Attempt) Certificate() (Certificate, bool) {
+	names, err := a.host.Get("certificate.names")
+	if err != nil {
+		return Certificate{}, false
+	}
+	c := Certificate{Subject: a.text("certificate.subject"), Issuer: a.text("certificate.issuer"), Serial: a.text("certificate.serial"), SHA256: a.text("certificate.sha256")}
+	if names != "" {
+		c.Names = strings.Split(names, "\n")
+	}
+	return c, true
+}
+
 // Password is what the client sent. Without "password = true" in the method's grant it is ErrNotGranted.
 func (a Attempt) Password() (string, error) { return a.host.Get("password") }
 

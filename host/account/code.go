@@ -114,10 +114,10 @@ func randomDigits(n int) string {
 	return fmt.Sprintf("%0*d", n, number)
 }
 
-// SplitCode takes the code off the end of what a user typed, if the account has codes and they are one that is good
+// SplitCode takes the code off the end of what a user typed, or with alone takes all of it, if the account has codes and they are one that is good
 // now: so nobody's password is harmed that ends in digits. A code that was just used is split off too, since a client
 // sends it again with each connection; UseCode does not take it twice.
-func (a *Accounts) SplitCode(ctx context.Context, name string, typed secret.Text) (rest secret.Text, code string, ok bool, err error) {
+func (a *Accounts) SplitCode(ctx context.Context, name string, typed secret.Text, alone bool) (rest secret.Text, code string, ok bool, err error) {
 	r, _, err := a.get(ctx, name)
 	if errors.Is(err, ErrNotFound) || err == nil && r.Codes == nil {
 		return typed, "", false, nil
@@ -128,7 +128,7 @@ func (a *Accounts) SplitCode(ctx context.Context, name string, typed secret.Text
 	text := typed.Reveal()
 	for _, digits := range []int{codeDigits, recoveryDigits} {
 		at := len(text) - digits
-		if at <= 0 || strings.Trim(text[at:], "0123456789") != "" {
+		if at < 0 || at == 0 && !alone || strings.Trim(text[at:], "0123456789") != "" {
 			continue
 		}
 		code := text[at:]

@@ -86,7 +86,7 @@ func TestSplitCode(t *testing.T) {
 		"nobody":                       {"nobody", "secret" + now, "secret" + now, ""},
 		"digits of a password, and it": {"alice", "secret999999" + now, "secret999999", now},
 	} {
-		rest, code, ok, err := accounts.SplitCode(t.Context(), c.user, secret.New(c.typed))
+		rest, code, ok, err := accounts.SplitCode(t.Context(), c.user, secret.New(c.typed), false)
 		if err != nil || rest.Reveal() != c.rest || code != c.code || ok != (c.code != "") {
 			t.Errorf("%s: got %q, %q, %v, %v", name, rest.Reveal(), code, ok, err)
 		}
@@ -114,7 +114,7 @@ func TestUseCode(t *testing.T) {
 		if right.Load() != 1 {
 			t.Errorf("%s was right %d times", code, right.Load())
 		}
-		if rest, _, ok, err := accounts.SplitCode(t.Context(), "alice", secret.New("secret"+code)); err != nil || !ok || rest.Reveal() != "secret" {
+		if rest, _, ok, err := accounts.SplitCode(t.Context(), "alice", secret.New("secret"+code), false); err != nil || !ok || rest.Reveal() != "secret" {
 			t.Errorf("a used code is not split off: %v, %v", ok, err)
 		}
 	}
@@ -167,7 +167,7 @@ func TestAnotherKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	accounts = reopenCodes(t, db, other)
-	if _, _, _, err := accounts.SplitCode(t.Context(), "alice", secret.New("secret123456")); !errors.Is(err, account.ErrDamaged) {
+	if _, _, _, err := accounts.SplitCode(t.Context(), "alice", secret.New("secret123456"), false); !errors.Is(err, account.ErrDamaged) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := accounts.UseCode(t.Context(), "alice", "123456"); !errors.Is(err, account.ErrDamaged) {

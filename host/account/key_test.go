@@ -90,7 +90,7 @@ func TestRotateKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	use(reopenCodes(t, db, fresh), 2)
-	if _, _, ok, err := accounts.SplitCode(t.Context(), "alice", secret.New("secret"+given.Recovery[1])); err != nil || !ok {
+	if _, _, ok, err := accounts.SplitCode(t.Context(), "alice", secret.New("secret"+given.Recovery[1]), false); err != nil || !ok {
 		t.Errorf("the code that was used last is not split off: %v", err)
 	}
 	old := filepath.Join(t.TempDir(), "old.key")

@@ -45,6 +45,8 @@ type Login struct {
 	User     string `json:"user"`
 	Password string `json:"password"`
 	Service  string `json:"service,omitempty"` // empty: the first
+	// Certificate is what the client would show, in PEM, its own first; empty: none.
+	Certificate string `json:"certificate,omitempty"`
 }
 
 // LoginResult is what the login would come to, and why.

@@ -103,8 +103,8 @@ func (c *Client) RotateKey(ctx context.Context) (KeyRotated, error) {
 }
 
 // TryLogin tries a login and explains it.
-func (c *Client) TryLogin(ctx context.Context, user string, password secret.Text, service string) (LoginResult, error) {
-	return call[LoginResult](ctx, c, http.MethodPost, "/v1/login", Login{User: user, Password: password.Reveal(), Service: service})
+func (c *Client) TryLogin(ctx context.Context, l Login) (LoginResult, error) {
+	return call[LoginResult](ctx, c, http.MethodPost, "/v1/login", l)
 }
 
 // Server returns which server answers.

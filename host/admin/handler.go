@@ -15,7 +15,6 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/approval"
 	"github.com/sallyport-ftps/sallyport/host/mail"
 	"github.com/sallyport-ftps/sallyport/host/policy"
-	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
 )
 
@@ -56,7 +55,7 @@ type Locks interface {
 
 // Logins tries logins.
 type Logins interface {
-	TryLogin(ctx context.Context, user string, password secret.Text, service string) (LoginResult, error)
+	TryLogin(ctx context.Context, l Login) (LoginResult, error)
 }
 
 // Methods lists, stops and starts methods.
@@ -298,7 +297,7 @@ func (h handler) login(r *http.Request) (LoginResult, error) {
 	if err != nil {
 		return LoginResult{}, err
 	}
-	return h.Logins.TryLogin(r.Context(), n.User, secret.New(n.Password), n.Service)
+	return h.Logins.TryLogin(r.Context(), n)
 }
 
 func (h handler) listMethods(*http.Request) ([]Method, error) {

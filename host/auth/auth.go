@@ -30,7 +30,9 @@ type Attempt struct {
 	Password secret.Text
 	Peer     netip.AddrPort // not valid for a trial
 	TLS      string         // such as "TLS 1.3"
-	Timeout  time.Duration  // for the whole login
+	// Certificate is what the client showed in the handshake, and has the key of; nil: none.
+	Certificate *Certificate
+	Timeout     time.Duration // for the whole login
 	// Trial marks a try by an administrator's command: it is not counted, and not delayed.
 	Trial bool
 	// Code is the one-time code that was split off the password.
@@ -42,6 +44,22 @@ type Attempt struct {
 	// Prepare opens what the session needs, such as the home folder, before the login counts as
 	// accepted. Its error refuses the login.
 	Prepare func(Grant) error
+}
+
+// Certificate is that of a client: issued by a trusted authority, not expired, not revoked.
+type Certificate struct {
+	Subject, Issuer string   // RFC 2253
+	Serial, SHA256  string   // hexadecimal
+	Names           []string // such as "cn:alice", "email:alice@example.org", "dns:..." and "uri:..."
+	Expires         time.Time
+}
+
+// proof is what the client proves with who it is. Only attempts with the same proof are equal.
+func (a Attempt) proof() secret.Text {
+	if a.Certificate == nil {
+		return a.Password
+	}
+	return secret.New(a.Certificate.SHA256 + "\x00" + a.Password.Reveal())
 }
 
 // Chain gives the methods of a service as they are now. They can be asked until release is called,
@@ -72,6 +90,7 @@ type Step struct {
 	Remember, Linger time.Duration
 	Queue            bool
 	Code             bool // it checks one-time codes
+	Password         bool // it may see the password, or send it: without one it is not asked
 	// FactorOptional lets a user in whom none of the second factors knows.
 	FactorOptional bool
 }
@@ -161,7 +180,8 @@ type Recorder interface {
 
 // Codes takes a one-time code off the end of what a user typed, if the user has codes and it is one. Nothing is used up.
 type Codes interface {
-	SplitCode(ctx context.Context, user string, typed secret.Text) (rest secret.Text, code string, ok bool, err error)
+	// With alone, it may be all that was typed.
+	SplitCode(ctx context.Context, user string, typed secret.Text, alone bool) (rest secret.Text, code string, ok bool, err error)
 }
 
 // Homes turns what a method granted into a session's home and permissions.
@@ -289,7 +309,7 @@ func admit(attempt *Attempt) (events.Reason, string) {
 	switch {
 	case len(attempt.Typed) > policy.MaximumName || len(attempt.Password.Reveal()) > maxPassword:
 		return events.InputTooLong, ""
-	case attempt.Password.Empty():
+	case attempt.Password.Empty() && attempt.Certificate == nil:
 		return events.EmptyPassword, "no method is asked with an empty password"
 	}
 	user, err := policy.Username(attempt.Typed)
@@ -302,7 +322,7 @@ func admit(attempt *Attempt) (events.Reason, string) {
 
 // reserve takes a place in the budgets of wrong tries.
 func (a *Authority) reserve(ctx context.Context, attempt Attempt) (_ *policy.Reservation, refused Outcome) {
-	r, err := a.Attempts.Reserve(ctx, policy.Try{Account: attempt.User, Source: attempt.Peer.Addr(), Password: attempt.Password})
+	r, err := a.Attempts.Reserve(ctx, policy.Try{Account: attempt.User, Source: attempt.Peer.Addr(), Password: attempt.proof()})
 	var full *policy.Refused
 	switch {
 	case errors.As(err, &full):
@@ -344,6 +364,9 @@ func (a *Authority) accept(ctx context.Context, attempt Attempt, out Outcome, st
 		TLS:        attempt.TLS,
 		SharedWith: out.sharedWith,
 		DurationMS: time.Since(start).Milliseconds(),
+	}
+	if attempt.Certificate != nil {
+		event.Certificate, event.CertificateSHA256 = attempt.Certificate.Subject, attempt.Certificate.SHA256
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()

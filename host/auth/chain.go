@@ -137,6 +137,14 @@ func (a *Authority) askOne(ctx context.Context, attempt Attempt, step Step, fact
 		a.record(attempt, step, factor, answer, 0, traces)
 		return answer
 	}
+	if attempt.Password.Empty() && step.Password { // many a directory takes an empty one for right
+		answer := Answer{Verdict: Unknown, Reason: events.EmptyPassword}
+		if factor {
+			answer.Verdict = Rejected // who is unknown to all factors may be let in
+		}
+		a.record(attempt, step, factor, answer, 0, traces)
+		return answer
+	}
 	start := time.Now()
 	methodCtx, cancel := context.WithTimeout(ctx, step.Timeout)
 	defer cancel()
@@ -177,7 +185,7 @@ func reasonFor(answer Answer) events.Reason {
 		switch answer.Reason {
 		case events.WrongPassword, events.WrongCode, events.AccountDisabled, events.AccountExpired, events.AccountUnused, events.AccountLocked, events.GroupNotAllowed,
 			events.ApprovalDenied, events.ApprovalExpired, events.ApprovalFrozen, events.ApprovalLost, events.ApproverBusy, events.ApprovalsPaused, events.TooManyApprovals,
-			events.PasswordExpired, events.MustChange, events.NotAtThisTime, events.SourceNotAllowed, events.NameNotAllowed:
+			events.PasswordExpired, events.MustChange, events.NotAtThisTime, events.SourceNotAllowed, events.NameNotAllowed, events.OtherCertificate:
 			return answer.Reason
 		}
 		return events.Rejected

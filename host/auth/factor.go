@@ -24,7 +24,7 @@ func (a *Authority) askFactor(ctx context.Context, attempt Attempt, first Step, 
 	if _, gone := step.Method.(missing); gone || a.Stopped(step.ID) { // nor does what it approved before count
 		return a.askOne(ctx, attempt, step, true, traces)
 	}
-	password := attempt.Password
+	password := attempt.proof()
 	if step.Code { // what is remembered is this code, which a client sends again with each connection, and not that there was one
 		password = secret.New(attempt.Code + "\x00" + password.Reveal())
 	}
@@ -60,7 +60,7 @@ func (a *Authority) splitCode(ctx context.Context, attempt Attempt, step Step) (
 	if a.Codes == nil || !step.OwnCodes && !slices.ContainsFunc(step.SecondFactors, func(s Step) bool { return s.Code }) {
 		return attempt, nil
 	}
-	rest, code, ok, err := a.Codes.SplitCode(ctx, attempt.User, attempt.Password)
+	rest, code, ok, err := a.Codes.SplitCode(ctx, attempt.User, attempt.Password, attempt.Certificate != nil)
 	if ok {
 		attempt.Password, attempt.Code = rest, code
 	}

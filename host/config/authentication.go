@@ -66,8 +66,8 @@ func (c *checker) authentication(r *rawAuthentication, config *Config) Authentic
 			c.knownGroup(rangeOf(g.Body, "groups"), group, config)
 		}
 		for _, account := range g.Accounts {
-			if canonical, err := policy.Username(account); err != nil || canonical != account {
-				c.problem(rangeOf(g.Body, "accounts"), "Wrong name", "%q: the name of an account as \"sallyport account list\" shows it is expected", account)
+			if canonical, err := policy.Username(account); account != AnyAccount && (err != nil || canonical != account) {
+				c.problem(rangeOf(g.Body, "accounts"), "Wrong name", "%q: the name of an account as \"sallyport account list\" shows it is expected, or \"*\" for all", account)
 			}
 		}
 		a.Accounts = g.Accounts

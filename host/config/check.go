@@ -115,11 +115,20 @@ func (c *checker) service(r *rawService, config *Config) Service {
 	for _, one := range r.SNI {
 		s.OtherNames = append(s.OtherNames, KeyPair{absolute(c.dir, one.Certificate), absolute(c.dir, one.PrivateKey)})
 	}
+	s.ClientCerts = c.oneOf(r.Body, "client_certificates", r.ClientCerts, "off", "request", "require")
+	s.ClientCA = absolute(c.dir, value(r.ClientCA, ""))
+	for _, file := range r.ClientCRL {
+		s.ClientCRL = append(s.ClientCRL, absolute(c.dir, file))
+	}
+	if (s.ClientCerts == "off") != (s.ClientCA == "") || s.ClientCA == "" && len(s.ClientCRL) > 0 {
+		c.problem(r.Range, "Half of client certificates", `client_certificates = "request" or "require" and client_ca, the file of who issues them, belong together; client_crl needs both`)
+	}
 	s.TimeToLogin = c.duration(r.Body, "time_to_login", r.TimeToLogin, time.Minute, time.Second, time.Hour)
 	s.TimeToSecure = c.duration(r.Body, "time_to_secure", r.TimeToSecure, 15*time.Second, time.Second, 10*time.Minute)
 	s.DataConnect = c.duration(r.Body, "data_connect_timeout", r.DataConnect, 30*time.Second, time.Second, 10*time.Minute)
 	s.DataIdle = c.duration(r.Body, "data_idle_timeout", r.DataIdle, time.Minute, time.Second, 24*time.Hour)
 	s.MaxPerAccount = c.number(r.Body, "max_sessions_per_account", r.MaxPerAccount, 50, 1, 1_000_000)
+	s.CommandRate = c.number(r.Body, "max_commands_per_second", r.CommandRate, 5000, 10, 1_000_000)
 	s.PublicAddresses = c.publicAddresses(r)
 	s.FileDigests = c.oneOf(r.Body, "file_digests", r.FileDigests, "uploads", "all", "none")
 	s.SessionReuse = c.oneOf(r.Body, "session_reuse", r.SessionReuse, "warn", "off", "require")

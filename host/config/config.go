@@ -59,8 +59,12 @@ type Service struct {
 	MaxConnections  int
 	MaxPerSource    int
 	OtherNames      []KeyPair     // for clients that name another server (SNI)
+	ClientCerts     string        // off, request or require
+	ClientCA        string        // file
+	ClientCRL       []string      // files
 	TimeToLogin     time.Duration // from the connection to PASS
-	TimeToSecure    time.Duration // for the handshake of implicit TLS
+	TimeToSecure    time.Duration // from the connection to TLS
+	CommandRate     int           // commands a second of one session
 	DataConnect     time.Duration // from a transfer's command to its data connection
 	DataIdle        time.Duration // a data connection on which nothing moves
 	MaxPerAccount   int
@@ -77,6 +81,9 @@ type PublicAddress struct {
 
 // KeyPair are the files of a certificate and its key.
 type KeyPair struct{ Certificate, PrivateKey string }
+
+// AnyAccount in grant { accounts } stands for all.
+const AnyAccount = "*"
 
 // Authentication is a block authentication "ID" {}: a method.
 type Authentication struct {

@@ -53,7 +53,11 @@ type rawService struct {
 	PublicAddress   []string  `hcl:"public_address,optional"`
 	TimeToLogin     *string   `hcl:"time_to_login"`
 	SNI             []rawSNI  `hcl:"sni,block"`
+	ClientCerts     *string   `hcl:"client_certificates"`
+	ClientCA        *string   `hcl:"client_ca"`
+	ClientCRL       []string  `hcl:"client_crl,optional"`
 	TimeToSecure    *string   `hcl:"time_to_secure"`
+	CommandRate     *int      `hcl:"max_commands_per_second"`
 	DataConnect     *string   `hcl:"data_connect_timeout"`
 	DataIdle        *string   `hcl:"data_idle_timeout"`
 	FileDigests     *string   `hcl:"file_digests"`

@@ -3,6 +3,7 @@ package ftps
 import (
 	"bufio"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -25,17 +26,21 @@ type control struct {
 	pending []byte        // of the line that is being handed out
 	reads   int           // since TLS began
 
-	mu      sync.Mutex
-	loginBy time.Time // zero: logged in
+	mu       sync.Mutex
+	secureBy time.Time // zero: TLS is there
+	loginBy  time.Time // zero: logged in
+	commands commands
 }
 
 func newControl(conn net.Conn, sess *session) *control {
 	c := &control{
 		Conn: conn, session: sess, closed: make(chan struct{}),
-		plain:   bufio.NewReaderSize(conn, 4096),
-		loginBy: time.Now().Add(sess.service.options.Limits.PreLogin),
+		plain:    bufio.NewReaderSize(conn, 4096),
+		secureBy: time.Now().Add(sess.service.options.Limits.Secure),
+		loginBy:  time.Now().Add(sess.service.options.Limits.PreLogin),
+		commands: newCommands(sess.settings),
 	}
-	_ = c.SetDeadline(c.loginBy)
+	_ = c.Conn.SetDeadline(c.clamp(time.Time{}))
 	return c
 }
 
@@ -89,12 +94,33 @@ func foreignAuth(line string) bool {
 	return true
 }
 
-// notice remembers an idle time-out as the reason of the end.
+// replyTime is how long the library has to tell a client that its time is up.
+const replyTime = 2 * time.Second
+
+// notice remembers an idle time-out as the reason of the end. Who did not log in in time is told so.
 func (c *control) notice(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) && !c.session.busy() {
-		c.session.ended(events.IdleTimeout)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || c.session.busy() {
+		return err
 	}
+	c.mu.Lock()
+	late := !c.loginBy.IsZero()
+	if late {
+		c.secureBy, c.loginBy = time.Time{}, time.Now().Add(replyTime)
+	}
+	c.mu.Unlock()
+	if late {
+		c.session.service.refused(c.session.peer.String(), events.LoginTimeout, errSlow)
+	}
+	c.session.ended(events.IdleTimeout)
 	return err
+}
+
+// secured ends the time that the client has for TLS.
+func (c *control) secured() {
+	c.mu.Lock()
+	c.secureBy = time.Time{}
+	c.mu.Unlock()
+	_ = c.Conn.SetDeadline(c.clamp(time.Time{}))
 }
 
 // Write implements [net.Conn].
@@ -104,6 +130,21 @@ func (c *control) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// drain reads what a client has sent already, within limits: closing a connection with something unread in it would make the
+// kernel throw away what was written to the client last.
+func (c *control) drain() {
+	conn, ok := c.Conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	_ = conn.CloseWrite()
+	_ = conn.SetReadDeadline(time.Now().Add(replyTime))
+	_, _ = io.CopyN(io.Discard, conn, mostDrained)
+}
+
+// mostDrained is how many bytes are read so.
+const mostDrained = 1 << 20
+
 // Close implements [net.Conn].
 func (c *control) Close() error {
 	err := c.Conn.Close()
@@ -111,8 +152,15 @@ func (c *control) Close() error {
 	return err
 }
 
-// SetDeadline implements [net.Conn]: before the login, no later than the client must have logged in.
-func (c *control) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(c.clamp(t)) }
+// SetDeadline implements [net.Conn]: before the login, no later than the client must have logged in. The library sets it before
+// it reads a command, each time, and at no other: so commands are counted here.
+func (c *control) SetDeadline(t time.Time) error {
+	if !c.commands.take(time.Now()) {
+		c.session.tooManyCommands()
+		return net.ErrClosed
+	}
+	return c.Conn.SetDeadline(c.clamp(t))
+}
 
 // SetReadDeadline implements [net.Conn].
 func (c *control) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.clamp(t)) }
@@ -120,8 +168,10 @@ func (c *control) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDead
 func (c *control) clamp(t time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.loginBy.IsZero() && (t.IsZero() || t.After(c.loginBy)) {
-		return c.loginBy
+	for _, by := range []time.Time{c.secureBy, c.loginBy} {
+		if !by.IsZero() && (t.IsZero() || t.After(by)) {
+			t = by
+		}
 	}
 	return t
 }
@@ -131,5 +181,8 @@ func (c *control) allow(loginBy, t time.Time) {
 	c.mu.Lock()
 	c.loginBy = loginBy
 	c.mu.Unlock()
+	if loginBy.IsZero() {
+		c.commands.loggedIn()
+	}
 	_ = c.Conn.SetDeadline(t)
 }

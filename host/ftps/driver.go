@@ -132,13 +132,14 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 
 	var home *files
 	outcome := d.service.authority.Login(ctx, auth.Attempt{
-		Service:  o.Name,
-		Chain:    settings.Chain,
-		Typed:    user,
-		Password: secret.New(password),
-		Peer:     d.session.peer,
-		TLS:      d.session.tlsVersion(),
-		Timeout:  settings.LoginTimeout,
+		Service:     o.Name,
+		Chain:       settings.Chain,
+		Typed:       user,
+		Password:    secret.New(password),
+		Peer:        d.session.peer,
+		TLS:         d.session.tlsVersion(),
+		Certificate: d.session.certificate,
+		Timeout:     settings.LoginTimeout,
 		Prepare: func(grant auth.Grant) (err error) {
 			if !d.service.takeUser(d.session, grant.User) {
 				return auth.ErrTooManySessions

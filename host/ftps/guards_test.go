@@ -109,7 +109,7 @@ func TestSilentClientsAreDisconnected(t *testing.T) {
 	short := func(o *ftps.Options) { o.IdleTimeout, o.LoginTimeout = 2*time.Second, time.Second }
 	c := newFixture(t, short).dial()
 	c.expect(421)
-	f := newFixture(t, func(o *ftps.Options) { o.Implicit, o.Limits.Handshake = true, 500*time.Millisecond })
+	f := newFixture(t, func(o *ftps.Options) { o.Implicit, o.Limits.Secure = true, 500*time.Millisecond })
 	raw, err := net.Dial("tcp", f.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -118,16 +118,16 @@ func TestSilentClientsAreDisconnected(t *testing.T) {
 		t.Errorf("no handshake: %v", err)
 	}
 	_ = raw.Close()
+	f = newFixture(t, func(o *ftps.Options) { o.Limits.Secure = 500 * time.Millisecond })
+	c = f.dial() // and talks, but never of TLS
+	last := talk(c)
+	if !strings.HasPrefix(last, "421") || f.refusals(events.LoginTimeout) != 1 {
+		t.Errorf("without TLS: %q", last)
+	}
 	f = newFixture(t, func(o *ftps.Options) { o.Limits.PreLogin = 500 * time.Millisecond })
 	c = f.secure() // and talks, but does not log in
-	for {
-		if err := c.text.PrintfLine("NOOP"); err != nil {
-			break
-		}
-		if _, err := c.text.ReadLine(); err != nil {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
+	if last := talk(c); !strings.HasPrefix(last, "421") || f.refusals(events.LoginTimeout) != 1 {
+		t.Errorf("without a login: %q", last)
 	}
 	f = newFixture(t, short)
 	c = f.login()
@@ -136,6 +136,31 @@ func TestSilentClientsAreDisconnected(t *testing.T) {
 	if e := f.notes.events()[1].(*events.SessionClosed); e.Reason != events.IdleTimeout {
 		t.Errorf("got %+v", e)
 	}
+}
+
+// talk says nothing of interest until the server has enough, and returns its last words.
+func talk(c *client) (last string) {
+	for {
+		if err := c.text.PrintfLine("NOOP"); err != nil {
+			return last
+		}
+		line, err := c.text.ReadLine()
+		if err != nil {
+			return last
+		}
+		last = line
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// refusals counts the connections that events say were refused for a reason.
+func (f *fixture) refusals(reason events.Reason) (n int) {
+	for _, e := range f.notes.events() {
+		if refused, ok := e.(*events.ConnectionRefused); ok && refused.Reason == reason {
+			n += refused.Count
+		}
+	}
+	return n
 }
 
 // The reply to PASS comes even when the login took longer than the idle time, which the library

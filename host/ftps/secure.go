@@ -33,6 +33,10 @@ func (sess *session) controlTLS() *tls.Config {
 		var key [32]byte
 		_, _ = rand.Read(key[:]) // never fails
 		sess.secured = sess.settings.tls.Clone()
+		sess.secured.VerifyConnection = sess.verifyControl
+		if clients := sess.settings.Clients; clients.Asked {
+			sess.secured.ClientAuth, sess.secured.ClientCAs = tls.RequestClientCert, clients.CAs
+		}
 		sess.secured.SetSessionTicketKeys([][32]byte{key})
 	}
 	return sess.secured
@@ -49,6 +53,10 @@ func (sess *session) dataTLS() *tls.Config {
 // verifyData is called at the end of each handshake of a data connection.
 func (sess *session) verifyData(state tls.ConnectionState) error {
 	sess.dataConns.Add(1)
+	if err := sess.verifySame(state); err != nil {
+		sess.service.options.Log.Warn(err.Error(), "service", sess.service.options.Name, "peer", sess.peer, "login", sess.login().LoginID)
+		return err
+	}
 	if state.DidResume {
 		sess.dataResumed.Add(1)
 		return nil

@@ -31,7 +31,7 @@ import (
 // Limits are the times that the configuration does not set.
 type Limits struct {
 	PreLogin    time.Duration // from the connection to PASS, the TLS handshake included
-	Handshake   time.Duration // of implicit TLS
+	Secure      time.Duration // from the connection to TLS
 	DataConnect time.Duration // from the transfer's command to its data connection
 	DataIdle    time.Duration // a data connection on which nothing moves
 	ReplyGrace  time.Duration // to deliver a reply after the login's own deadline
@@ -42,7 +42,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		PreLogin:    time.Minute,
-		Handshake:   15 * time.Second,
+		Secure:      15 * time.Second,
 		DataConnect: 30 * time.Second,
 		DataIdle:    time.Minute,
 		ReplyGrace:  10 * time.Second,
@@ -69,12 +69,14 @@ type Options struct {
 type Settings struct {
 	// Certificates: the first is for clients that call the server by no name in another one.
 	Certificates   []tls.Certificate
+	Clients        ClientCertificates
 	Chain          auth.Chain
 	LoginTimeout   time.Duration
 	IdleTimeout    time.Duration
 	MaxConnections int
 	MaxPerSource   int // connections from one address (IPv6: one /64)
 	MaxPerAccount  int // sessions of one user; 0: any number
+	CommandRate    int // commands a second of one session; 0: any number
 	AtomicUpload   bool
 	MinFree        int64 // bytes that uploads must leave free
 	SessionReuse   SessionReuse
@@ -111,6 +113,7 @@ type Service struct {
 	settings  atomic.Pointer[settings]
 	ports     *portRing
 	buffers   sync.Pool // of *[]byte, for transfers
+	refusals  refusedSums
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
@@ -129,6 +132,7 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 		recorder:  recorder,
 		ports:     newPortRing(o.PassiveFirst, o.PassiveLast),
 		buffers:   sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
+		refusals:  refusedSums{sums: map[events.Reason]*refusedSum{}},
 		sessions:  map[*session]struct{}{},
 		sources:   map[string]int{},
 		users:     map[string]int{},
@@ -156,7 +160,8 @@ func (s *Service) Serve(ctx context.Context) error {
 			continue
 		}
 		sess := newSession(s, conn)
-		if !s.admit(sess) {
+		if reason := s.admit(sess); reason != "" {
+			s.refused(sess.peer.String(), reason, errCrowded)
 			if !s.options.Implicit {
 				_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 				_, _ = fmt.Fprint(conn, "421 The service can take no further connection.\r\n")
@@ -168,17 +173,23 @@ func (s *Service) Serve(ctx context.Context) error {
 	}
 }
 
-func (s *Service) admit(sess *session) bool {
+// admit counts a connection, or returns why not.
+func (s *Service) admit(sess *session) events.Reason {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	source := policy.SourceKey(sess.peer.Addr())
-	if s.closing || len(s.sessions) >= sess.settings.MaxConnections || s.sources[source] >= sess.settings.MaxPerSource {
-		return false
+	switch {
+	case s.closing:
+		return events.ShuttingDown
+	case len(s.sessions) >= sess.settings.MaxConnections:
+		return events.TooManyConns
+	case s.sources[source] >= sess.settings.MaxPerSource:
+		return events.TooManyOfSource
 	}
 	s.sessions[sess] = struct{}{}
 	s.sources[source]++
 	s.running.Add(1)
-	return true
+	return ""
 }
 
 func (s *Service) dismiss(sess *session) {
@@ -203,10 +214,7 @@ func (s *Service) handle(ctx context.Context, sess *session) {
 	if s.options.Implicit {
 		secured := tls.Server(sess.control, sess.controlTLS())
 		sess.control.skipFilter()
-		handshake, cancel := context.WithTimeout(ctx, s.options.Limits.Handshake)
-		err := secured.HandshakeContext(handshake)
-		cancel()
-		if err != nil {
+		if err := secured.HandshakeContext(ctx); err != nil {
 			_ = sess.control.Close()
 			return
 		}
@@ -245,6 +253,7 @@ func (s *Service) Shutdown(ctx context.Context) {
 		}
 	}
 	s.running.Wait()
+	s.sumUpAll()
 }
 
 // endSessions closes the idle sessions, or all, and returns how many are left.

@@ -37,9 +37,11 @@ type session struct {
 	data    map[*dataConn]bool // data connections that are open
 	tls     *tls.Conn
 	secured *tls.Config // see controlTLS
-	rates   *rates      // of its user; nil before the login
-	counted string      // the user that takeUser counted; guarded by the service
-	unsaid  bool        // a transfer ended and its reply is not written yet
+	// certificate is the client's, if it showed one that is believed.
+	certificate *auth.Certificate
+	rates       *rates // of its user; nil before the login
+	counted     string // the user that takeUser counted; guarded by the service
+	unsaid      bool   // a transfer ended and its reply is not written yet
 
 	filesUp, filesDown, received, sent, dataConns, dataResumed atomic.Int64
 
@@ -133,15 +135,21 @@ func (sess *session) sayGoodbye(why events.Reason) {
 	if secured != nil { // nobody else writes: the session is idle, or its time is up
 		_ = sess.control.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = io.WriteString(secured, goodbye(why))
-		_ = secured.Close()
+		_ = secured.CloseWrite()
+	}
+	if why == events.TooManyCommands {
+		sess.control.drain()
 	}
 	sess.cutTransfers()
 	_ = sess.control.Close()
 }
 
 func goodbye(why events.Reason) string {
-	if why == events.Revoked {
+	switch why {
+	case events.Revoked:
 		return "421 An administrator ended the session.\r\n"
+	case events.TooManyCommands:
+		return "421 These are too many commands.\r\n"
 	}
 	return "421 The server is shutting down.\r\n"
 }

@@ -60,6 +60,7 @@ var rules = map[string][]string{
 	"plugins/totp":             {"sdk"},
 	"plugins/deny":             {"sdk"},
 	"plugins/anonymous":        {"sdk"},
+	"plugins/certificate":      {"sdk"},
 	"plugins/http":             {"sdk"},
 	"plugins/secsign":          {"sdk"},
 	"plugins/secsign/idserver": {"github.com/pquerna/otp/...", "github.com/skip2/go-qrcode"},

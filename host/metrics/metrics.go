@@ -55,6 +55,7 @@ type Metrics struct {
 	bytes     *prometheus.CounterVec
 	data      *prometheus.CounterVec
 	changes   *prometheus.CounterVec
+	refused   *prometheus.CounterVec
 }
 
 // patience are the buckets of what may wait for a person, in seconds.
@@ -91,6 +92,7 @@ func New(s Sources) *Metrics {
 		files:     counter("files_total", "Files that were transferred whole, counted at the end of the session.", "service", "direction"),
 		bytes:     counter("transfer_bytes_total", "Bytes of files, counted at the end of the session.", "service", "direction"),
 		data:      counter("data_connections_total", "Data connections, counted at the end of the session, by whether they resumed the TLS session of the control connection.", "service", "resumed"),
+		refused:   counter("connections_refused_total", "Connections that were ended before anybody was logged in, by why.", "service", "reason"),
 		changes:   counter("changes_total", "Changes of accounts, passwords, approvers, bans and the server, by type of event.", "type"),
 	}
 	r.MustRegister(m.open, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), asked{s})
@@ -130,6 +132,8 @@ func (m *Metrics) Observe(e events.Payload) {
 		m.data.WithLabelValues(d.Service, "no").Add(float64(d.DataConns - d.DataResumed))
 		m.bytes.WithLabelValues(d.Service, "up").Add(float64(d.BytesReceived))
 		m.bytes.WithLabelValues(d.Service, "down").Add(float64(d.BytesSent))
+	case *events.ConnectionRefused:
+		m.refused.WithLabelValues(d.Service, string(d.Reason)).Add(float64(d.Count))
 	default:
 		m.changes.WithLabelValues(family(e.EventType())).Inc()
 	}

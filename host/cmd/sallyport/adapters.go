@@ -21,13 +21,17 @@ import (
 type logins struct{ app *app }
 
 // TryLogin implements admin.Logins.
-func (l logins) TryLogin(ctx context.Context, user string, password secret.Text, service string) (admin.LoginResult, error) {
-	s, err := l.service(service)
+func (l logins) TryLogin(ctx context.Context, try admin.Login) (admin.LoginResult, error) {
+	s, err := l.service(try.Service)
+	if err != nil {
+		return admin.LoginResult{}, err
+	}
+	certificate, err := clientCertificate(s, try.Certificate)
 	if err != nil {
 		return admin.LoginResult{}, err
 	}
 	out := l.app.authority.Login(ctx, auth.Attempt{
-		Service: s.Name, Chain: l.app.chain(s.Name), Typed: user, Password: password, Timeout: s.LoginTimeout, Trial: true,
+		Service: s.Name, Chain: l.app.chain(s.Name), Typed: try.User, Password: secret.New(try.Password), Certificate: certificate, Timeout: s.LoginTimeout, Trial: true,
 		Prepare: func(grant auth.Grant) error { return ftps.CheckHome(grant, l.app.data.private) },
 	})
 	result := admin.LoginResult{
@@ -47,6 +51,25 @@ func (l logins) TryLogin(ctx context.Context, user string, password secret.Text,
 		})
 	}
 	return result, nil
+}
+
+// clientCertificate is what a client of the service would be that shows this one; none: nil.
+func clientCertificate(s config.Service, text string) (*auth.Certificate, error) {
+	if text == "" {
+		return nil, nil
+	}
+	if s.ClientCerts == "off" {
+		return nil, fmt.Errorf("service %q asks for no certificate: client_certificates is \"off\"", s.Name)
+	}
+	shown, err := ftps.ParseCertificates([]byte(text))
+	if err != nil {
+		return nil, err
+	}
+	believed, err := ftps.LoadClientCertificates(s.ClientCA, s.ClientCRL)
+	if err != nil {
+		return nil, fmt.Errorf("service %q: %w", s.Name, err)
+	}
+	return believed.Check(shown)
 }
 
 func (l logins) service(name string) (config.Service, error) {

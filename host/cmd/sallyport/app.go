@@ -432,7 +432,7 @@ func (s *setup) factor(id string) (auth.Step, bool) {
 
 func (s *setup) step(id string) auth.Step {
 	c, _ := s.config.Authentication(id)
-	return auth.Step{ID: id, Method: s.methods.method(id), Timeout: c.Timeout, NextOnFailure: c.NextOnFailure, Remember: c.Remember, Linger: c.Linger, Queue: c.Queue, Code: s.methods.usesCode(id)}
+	return auth.Step{ID: id, Method: s.methods.method(id), Timeout: c.Timeout, NextOnFailure: c.NextOnFailure, Remember: c.Remember, Linger: c.Linger, Queue: c.Queue, Code: s.methods.usesCode(id), Password: c.Password || len(c.Grants.PasswordTo) > 0}
 }
 
 // readPlugin returns a plugin's bytes, read once, so that what is checked is what runs.
@@ -551,12 +551,25 @@ func absolute(path string) string {
 	return abs
 }
 
-// loadCertificates loads the configured certificates of each service. The first is that for clients that call it by no name
-// in another one; it is empty if there is none.
-func loadCertificates(c *config.Config) ([][]tls.Certificate, error) {
-	all := make([][]tls.Certificate, len(c.Services))
+// certificates are those of a service, and which of clients it believes.
+type certificates struct {
+	own     []tls.Certificate // the first is for clients that call it by no name in another one; it is empty if there is none
+	clients ftps.ClientCertificates
+}
+
+// loadCertificates loads what is configured for each service.
+func loadCertificates(c *config.Config) ([]certificates, error) {
+	all := make([]certificates, len(c.Services))
 	for i, s := range c.Services {
-		all[i] = make([]tls.Certificate, 1)
+		if s.ClientCerts != "off" {
+			clients, err := ftps.LoadClientCertificates(s.ClientCA, s.ClientCRL)
+			if err != nil {
+				return nil, fmt.Errorf("service %q: %w", s.Name, err)
+			}
+			clients.Asked, clients.Required = true, s.ClientCerts == "require"
+			all[i].clients = clients
+		}
+		all[i].own = make([]tls.Certificate, 1)
 		for n, files := range append([]config.KeyPair{{Certificate: s.Certificate, PrivateKey: s.PrivateKey}}, s.OtherNames...) {
 			if n == 0 && files.Certificate == "" {
 				continue
@@ -565,7 +578,7 @@ func loadCertificates(c *config.Config) ([][]tls.Certificate, error) {
 			if err != nil {
 				return nil, fmt.Errorf("service %q: %w", s.Name, err)
 			}
-			all[i] = append(all[i][:n], pair)
+			all[i].own = append(all[i].own[:n], pair)
 		}
 	}
 	return all, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -34,7 +35,7 @@ func (m *method) accepted(ctx context.Context, call sandbox.Call, result sandbox
 	if err != nil {
 		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: err.Error()}
 	}
-	if name := fields["account.name"]; slices.Contains(m.config.Accounts, name) {
+	if name := fields["account.name"]; name != "" && (slices.Contains(m.config.Accounts, name) || slices.Contains(m.config.Accounts, config.AnyAccount)) {
 		return m.mapped(ctx, name, check.attempt.Peer.Addr(), layer)
 	}
 	answer := auth.Answer{Verdict: auth.Accepted, Grant: auth.Grant{Email: fields["account.email"], Attributes: fields.attributes(), Access: policy.Access{layer}}}
@@ -122,6 +123,9 @@ func (m *method) mapped(ctx context.Context, name string, source netip.Addr, lay
 		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "accounts can't be read here"}
 	}
 	a, err := m.accounts.Get(ctx, name)
+	if errors.Is(err, account.ErrNotFound) && !slices.Contains(m.config.Accounts, name) { // one of all: as unknown as to any other method
+		return auth.Answer{Verdict: auth.Unknown}
+	}
 	if err != nil {
 		return auth.Answer{Verdict: auth.Failed, Reason: events.MethodFailed, Detail: "grant { accounts }: " + err.Error()}
 	}

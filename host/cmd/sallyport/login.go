@@ -4,21 +4,45 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/sallyport-ftps/sallyport/host/admin"
+	"github.com/sallyport-ftps/sallyport/host/ftps"
 )
 
 type loginCommand struct {
 	User    string `help:"User name." required:"" placeholder:"U"`
 	Service string `help:"Service (default: the first in the configuration)." placeholder:"S"`
+	// Certificate is read here, so that the server needs no access to it.
+	Certificate string `help:"Try it with this certificate of a client (PEM), and without a password unless --password-stdin is given." placeholder:"FILE"`
 	passwordFlag
 	output
 }
 
+// try is what the server is asked.
+func (cmd loginCommand) try(s streams) (admin.Login, error) {
+	l := admin.Login{User: cmd.User, Service: cmd.Service}
+	if cmd.Certificate != "" {
+		text, err := os.ReadFile(cmd.Certificate)
+		if err != nil {
+			return l, err
+		}
+		if _, err := ftps.ParseCertificates(text); err != nil {
+			return l, fmt.Errorf("%s: %w", cmd.Certificate, err)
+		}
+		if l.Certificate = string(text); !cmd.PasswordStdin {
+			return l, nil
+		}
+	}
+	password, err := cmd.read(s, false)
+	l.Password = password.Reveal()
+	return l, err
+}
+
 // Run implements the command.
 func (cmd loginCommand) Run(ctx context.Context, c *cli, s streams) error {
-	password, err := cmd.read(s, false)
+	try, err := cmd.try(s)
 	if err != nil {
 		return err
 	}
@@ -27,7 +51,7 @@ func (cmd loginCommand) Run(ctx context.Context, c *cli, s streams) error {
 		return err
 	}
 	defer closing()
-	result, err := client.TryLogin(ctx, cmd.User, password, cmd.Service)
+	result, err := client.TryLogin(ctx, try)
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,6 +63,12 @@ func (m *method) Authenticate(ctx context.Context, a auth.Attempt) auth.Answer {
 			return a.Request.Claim(ctx, m.config.Plugin+" "+person)
 		}
 		call.Settle = true // the person is free for the next request when this one is taken back
+	}
+	if c := a.Certificate; c != nil {
+		maps.Copy(call.Fields, map[string]string{
+			"certificate.names": strings.Join(c.Names, "\n"), "certificate.subject": c.Subject, "certificate.issuer": c.Issuer,
+			"certificate.serial": c.Serial, "certificate.sha256": c.SHA256,
+		})
 	}
 	if a.Code != "" {
 		call.Fields["code"] = a.Code
@@ -210,7 +218,10 @@ func (c *accountCheck) verify(ctx context.Context, what string) (sandbox.Verifie
 		return c.verifyCode(ctx)
 	}
 	c.right = nil
-	if c.accounts == nil { // sallyport check
+	switch {
+	case c.attempt.Password.Empty() && c.attempt.First != nil: // a certificate in place of it; as a second factor that is not enough
+		return sandbox.Verified{Code: sdk.VerifyWrong}, nil
+	case c.attempt.Password.Empty(), c.accounts == nil: // or sallyport check
 		return sandbox.Verified{Code: sdk.VerifyNotEnrolled}, nil
 	}
 	check, err := c.accounts.Verify(ctx, c.attempt.User, c.attempt.Peer.Addr(), c.attempt.Password)

@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/host/admin"
-	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/plugins/ldap/slapdtest"
 )
 
@@ -205,7 +204,7 @@ func TestMethodFailures(t *testing.T) {
 	var trying, others sync.WaitGroup
 	others.Go(func() {
 		for ctx.Err() == nil {
-			if result, err := client.TryLogin(ctx, "alice", secret.New(goodPassword), "explicit"); ctx.Err() == nil && (err != nil || !result.Accepted) {
+			if result, err := client.TryLogin(ctx, admin.Login{User: "alice", Password: goodPassword, Service: "explicit"}); ctx.Err() == nil && (err != nil || !result.Accepted) {
 				t.Errorf("another service: %+v, %v", result, err)
 			}
 		}
@@ -213,7 +212,7 @@ func TestMethodFailures(t *testing.T) {
 	for _, id := range methods {
 		trying.Go(func() {
 			start := time.Now()
-			result, err := client.TryLogin(t.Context(), "alice", secret.New(goodPassword), id)
+			result, err := client.TryLogin(t.Context(), admin.Login{User: "alice", Password: goodPassword, Service: id})
 			took := time.Since(start)
 			if err != nil {
 				t.Errorf("%s: %v", id, err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -98,7 +97,7 @@ func again(c *config.Config) (*config.Config, error) {
 }
 
 // replace is the moment from which on new logins use the next setup.
-func (r *running) replace(ctx context.Context, old, next *setup, pairs [][]tls.Certificate) {
+func (r *running) replace(ctx context.Context, old, next *setup, pairs []certificates) {
 	r.mu.Lock()
 	r.current = next
 	r.mu.Unlock()
@@ -170,11 +169,11 @@ func needRestart(old, c *config.Config) (names []string) {
 }
 
 // certificates loads the key pair of each service, or makes a self-signed one.
-func (r *running) certificates(c *config.Config) ([][]tls.Certificate, error) {
+func (r *running) certificates(c *config.Config) ([]certificates, error) {
 	all, err := loadCertificates(c)
 	for i := range all {
-		if err == nil && all[i][0].Certificate == nil {
-			all[i][0], err = r.selfSigned(c)
+		if err == nil && all[i].own[0].Certificate == nil {
+			all[i].own[0], err = r.selfSigned(c)
 		}
 	}
 	return all, err
@@ -188,11 +187,11 @@ func publicAddresses(all []config.PublicAddress) (as []ftps.PublicAddress) {
 }
 
 // settings are those of a service that can change while it runs.
-func (r *running) settings(s config.Service, certificates []tls.Certificate) ftps.Settings {
+func (r *running) settings(s config.Service, c certificates) ftps.Settings {
 	return ftps.Settings{
-		Certificates: certificates, Chain: r.chain(s.Name), LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout,
+		Certificates: c.own, Clients: c.clients, Chain: r.chain(s.Name), LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout,
 		MaxConnections: s.MaxConnections, MaxPerSource: s.MaxPerSource, AtomicUpload: s.AtomicUpload, MinFree: r.config().Server.MinFree,
 		SessionReuse: ftps.SessionReuse(s.SessionReuse), Digests: ftps.Digests(s.FileDigests),
-		MaxPerAccount: s.MaxPerAccount, PublicAddresses: publicAddresses(s.PublicAddresses),
+		MaxPerAccount: s.MaxPerAccount, CommandRate: s.CommandRate, PublicAddresses: publicAddresses(s.PublicAddresses),
 	}
 }

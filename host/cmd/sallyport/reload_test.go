@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/host/admin"
-	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
 func TestReloadsLeaveMemoryFlat(t *testing.T) { reloads(t, 20) }
@@ -62,7 +61,7 @@ authentication "guest" {
 			for range 2 {
 				trying.Go(func() {
 					for ctx.Err() == nil {
-						if result, err := client.TryLogin(ctx, "visitor", secret.New("open sesame"), ""); ctx.Err() == nil && (err != nil || !result.Accepted) {
+						if result, err := client.TryLogin(ctx, admin.Login{User: "visitor", Password: "open sesame"}); ctx.Err() == nil && (err != nil || !result.Accepted) {
 							t.Errorf("a login was lost: %+v, %v", result, err)
 							return
 						}

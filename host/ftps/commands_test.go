@@ -1,0 +1,59 @@
+package ftps_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/ftps"
+)
+
+// flood sends commands without reading, and returns the last reply.
+func flood(c *client, n int) (last string) {
+	c.f.Helper()
+	go func() {
+		for range n {
+			if c.text.PrintfLine("NOOP") != nil {
+				return
+			}
+		}
+	}()
+	for {
+		line, err := c.text.ReadLine()
+		if err != nil {
+			return last
+		}
+		last = line
+	}
+}
+
+// A client that is not logged in may send few commands, and one that is so many a second.
+func TestTooManyCommands(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.CommandRate = 50 })
+	if last := flood(f.dial(), 10_000); last != "421 These are too many commands." {
+		t.Errorf("in clear text: %q", last)
+	}
+	secured := f.secure()
+	secured.cmd(331, "USER alice")
+	if last := flood(secured, 10_000); last != "421 These are too many commands." {
+		t.Errorf("under TLS: %q", last)
+	}
+	_ = flood(f.secure(), 10_000) // the library has not told us its TLS connection yet: it ends without a word
+	c := f.login()
+	for range 40 {
+		c.cmd(200, "NOOP")
+	}
+	if last := flood(c, 10_000); last != "421 These are too many commands." {
+		t.Errorf("logged in: %q", last)
+	}
+	if closed := f.closed(); closed.Reason != events.TooManyCommands {
+		t.Errorf("%+v", closed)
+	}
+	f.service.Shutdown(t.Context())
+	if n := f.refusals(events.TooManyCommands); n != 3 {
+		t.Errorf("%d were told of", n)
+	}
+	if n := strings.Count(f.log.String(), "reason=too_many_commands"); n != 3 { // the first, the sum, and the session
+		t.Errorf("%d lines: %s", n, f.log)
+	}
+}

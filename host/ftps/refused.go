@@ -1,0 +1,68 @@
+package ftps
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sallyport-ftps/sallyport/events"
+)
+
+// refusedWindow is how long connections that are refused for the same reason are summed up, after the first one. Strangers cause
+// as many as they like.
+const refusedWindow = time.Minute
+
+// refusedSums are those of a service, by reason.
+type refusedSums struct {
+	mu   sync.Mutex
+	sums map[events.Reason]*refusedSum
+}
+
+type refusedSum struct {
+	peer  string // of the last one
+	count int
+	timer *time.Timer
+}
+
+var errCrowded = errors.New("as many connections as are allowed are open")
+
+// refused tells of a connection that was ended before a login: at once of the first of its kind, and of others within the minute together.
+func (s *Service) refused(peer string, reason events.Reason, why error) {
+	s.refusals.mu.Lock()
+	defer s.refusals.mu.Unlock()
+	if sum := s.refusals.sums[reason]; sum != nil {
+		sum.peer = peer
+		sum.count++
+		return
+	}
+	s.options.Log.Info("connection refused", "service", s.options.Name, "peer", peer, "reason", reason, "detail", why)
+	s.recorder.Note(&events.ConnectionRefused{Service: s.options.Name, Peer: peer, Reason: reason, Count: 1})
+	s.refusals.sums[reason] = &refusedSum{timer: time.AfterFunc(refusedWindow, func() { s.sumUp(reason) })}
+}
+
+// sumUp ends the minute of a reason.
+func (s *Service) sumUp(reason events.Reason) {
+	s.refusals.mu.Lock()
+	sum := s.refusals.sums[reason]
+	delete(s.refusals.sums, reason)
+	s.refusals.mu.Unlock()
+	if sum == nil || sum.count == 0 {
+		return
+	}
+	s.options.Log.Info("connections refused", "service", s.options.Name, "last", sum.peer, "reason", reason, "count", sum.count)
+	s.recorder.Note(&events.ConnectionRefused{Service: s.options.Name, Peer: sum.peer, Reason: reason, Count: sum.count})
+}
+
+// sumUpAll ends all minutes.
+func (s *Service) sumUpAll() {
+	s.refusals.mu.Lock()
+	var reasons []events.Reason
+	for reason, sum := range s.refusals.sums {
+		sum.timer.Stop()
+		reasons = append(reasons, reason)
+	}
+	s.refusals.mu.Unlock()
+	for _, reason := range reasons {
+		s.sumUp(reason)
+	}
+}
