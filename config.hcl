@@ -33,6 +33,9 @@ service "ftps" "main" {
   data_connect_timeout = "30s"     # from a transfer's command to its data connection
   data_idle_timeout    = "1m"      # a transfer on which nothing moves
   atomic_upload   = true           # a file gets its name when it is complete (APPE and REST excepted)
+  sync_uploads    = false          # true: an upload is on the disk, whatever happens to the power, before the client hears that it is complete
+  umask           = "027"          # what new files and folders may not, in octal digits
+  max_path_length = 2048           # bytes
   max_connections = 10000
   max_connections_per_source = 200 # from one address; of IPv6 from one /64
   max_sessions_per_account = 50    # of one user at a time
@@ -114,6 +117,8 @@ group "default" {                  # what an account inherits; "default" always 
 
   max_upload_rate   = "0"          # bytes a second of one member over all sessions, such as "10MiB"; "0": no bound
   max_download_rate = "0"
+  max_bytes         = "0"          # quota of the home folder, such as "10GiB", without its virtual folders; "0": no bound
+  max_files         = 0            # the same in files. sallyport account set NAME --max-bytes ... sets all four for one account
 
   # Other rules for the passwords of its members; what is not said is as for all.
   # password_policy {

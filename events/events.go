@@ -166,6 +166,8 @@ const (
 	NameNotAllowed   Reason = "name_not_allowed"       // a name that nobody may log in with
 	OtherCertificate Reason = "certificate_not_theirs" // the client's certificate is somebody else's
 	BadCertificate   Reason = "certificate_refused"    // of a client: none, not trusted, expired, revoked
+	QuotaExceeded    Reason = "quota_exceeded"         // the home folder holds as much as it may
+	DiskFull         Reason = "disk_full"
 	TooManyConns     Reason = "too_many_connections"
 	TooManyOfSource  Reason = "too_many_from_source"
 	TooManyCommands  Reason = "too_many_commands"
@@ -183,7 +185,7 @@ func (r Reason) Known() bool {
 		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
 		BadDecision, BadSignature, OtherRequest, TooLate, NotEnrolled, DecidedTwice,
 		PasswordExpired, MustChange, NotAtThisTime, SourceNotAllowed, NameNotAllowed,
-		OtherCertificate, BadCertificate, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
+		OtherCertificate, BadCertificate, QuotaExceeded, DiskFull, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
 		return true
 	}
 	return false
@@ -373,8 +375,9 @@ type File struct {
 	Path string `json:"path"`
 	// To is its new path.
 	To string `json:"to,omitempty"`
-	// Direction is up or down, of what was interrupted.
+	// Direction is up or down, of what was interrupted, and Reason why, if it was not the client or the network.
 	Direction string `json:"direction,omitempty"`
+	Reason    Reason `json:"reason,omitempty"`
 	// Bytes are those of this transfer: of a resumed one, the rest.
 	Bytes      int64 `json:"bytes,omitempty"`
 	DurationMS int64 `json:"duration_ms,omitempty"`

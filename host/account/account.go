@@ -62,6 +62,8 @@ type Account struct {
 	PasswordUntil time.Time `json:"password_until,omitzero"`
 	// SecondFactors are methods that are asked in place of those that the first one names; "none" alone: none.
 	SecondFactors []string `json:"second_factors,omitempty"`
+	// Limits are those of the account where they are not as the group says.
+	Limits policy.Limits `json:"limits,omitzero"`
 	// Revision names this state of the account, see [Change].
 	Revision state.Revision `json:"revision,omitempty"`
 	// PasswordChanged is when the password was last set.

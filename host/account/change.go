@@ -33,6 +33,10 @@ type Change struct {
 	MustChange *bool      `json:"must_change,omitempty"`
 	// SecondFactors are methods; none: those that the first factor names. See Account.
 	SecondFactors *[]string `json:"second_factors,omitempty"`
+	UploadRate    *int64    `json:"upload_rate,omitempty"` // these four see policy.Limits
+	DownloadRate  *int64    `json:"download_rate,omitempty"`
+	Bytes         *int64    `json:"bytes,omitempty"`
+	Files         *int64    `json:"files,omitempty"`
 	// Revision is that of the account that the change was made for; another one is a conflict. 0: whatever it is.
 	Revision state.Revision `json:"revision,omitempty"`
 }
@@ -48,6 +52,10 @@ func (c Change) Apply(a *Account) {
 	set(&a.UnusedDays, c.UnusedDays)
 	set(&a.MustChange, c.MustChange)
 	set(&a.SecondFactors, c.SecondFactors)
+	set(&a.Limits.UploadRate, c.UploadRate)
+	set(&a.Limits.DownloadRate, c.DownloadRate)
+	set(&a.Limits.Bytes, c.Bytes)
+	set(&a.Limits.Files, c.Files)
 	a.Attributes = maps.Clone(a.Attributes)
 	for name, value := range c.Attributes {
 		if a.Attributes == nil {
@@ -72,7 +80,7 @@ func differing(before, after Account) (fields []string) {
 		"permissions": slices.Equal(before.Permissions, after.Permissions), "attributes": maps.Equal(before.Attributes, after.Attributes),
 		"sources": slices.Equal(before.Sources, after.Sources), "expires": before.Expires.Equal(after.Expires),
 		"unused_days": before.UnusedDays == after.UnusedDays, "must_change": before.MustChange == after.MustChange, "password_until": before.PasswordUntil.Equal(after.PasswordUntil),
-		"second_factors": slices.Equal(before.SecondFactors, after.SecondFactors),
+		"limits": before.Limits == after.Limits, "second_factors": slices.Equal(before.SecondFactors, after.SecondFactors),
 	} {
 		if !same {
 			fields = append(fields, name)
@@ -191,10 +199,22 @@ func (a *Accounts) validate(account *Account) error {
 			return fmt.Errorf("%w: at most %d attributes, of at most %d bytes each", ErrInvalid, maxAttributes, maxText)
 		}
 	}
+	if err := validateLimits(account.Limits); err != nil {
+		return err
+	}
 	if err := a.validateFactors(account.SecondFactors); err != nil {
 		return err
 	}
 	return validateSources(account.Sources)
+}
+
+func validateLimits(l policy.Limits) error {
+	for _, n := range []int64{l.UploadRate, l.DownloadRate, l.Bytes, l.Files} {
+		if n < policy.Unlimited || n > 1<<50 {
+			return fmt.Errorf("%w: a limit of %d; 1 to %d are expected, 0 for that of the group, or %d for none", ErrInvalid, n, int64(1)<<50, policy.Unlimited)
+		}
+	}
+	return nil
 }
 
 func (a *Accounts) validateFactors(ids []string) error {

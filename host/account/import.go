@@ -11,6 +11,7 @@ import (
 	"github.com/go-crypt/crypt"
 
 	"github.com/sallyport-ftps/sallyport/events"
+	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/state"
 )
 
@@ -30,6 +31,7 @@ type Portable struct {
 	MustChange      bool              `json:"must_change,omitempty"`
 	PasswordUntil   time.Time         `json:"password_until,omitzero"`
 	SecondFactors   []string          `json:"second_factors,omitempty"`
+	Limits          policy.Limits     `json:"limits,omitzero"`
 	Disabled        bool              `json:"disabled,omitempty"`
 	PasswordChanged time.Time         `json:"password_changed,omitzero"` // zero: when it is imported
 }
@@ -89,7 +91,7 @@ func (a *Accounts) importable(ctx context.Context, one Portable) (record, error)
 	now := a.now().UTC()
 	r := record{Hash: one.Hash, Account: Account{
 		Name: one.Name, Groups: slices.Clone(one.Groups), Email: one.Email, Home: one.Home, Attributes: one.Attributes, Permissions: one.Permissions, Sources: one.Sources,
-		Expires: one.Expires, UnusedDays: one.UnusedDays, MustChange: one.MustChange, Enabled: !one.Disabled, Created: now, PasswordChanged: one.PasswordChanged,
+		Limits: one.Limits, Expires: one.Expires, UnusedDays: one.UnusedDays, MustChange: one.MustChange, Enabled: !one.Disabled, Created: now, PasswordChanged: one.PasswordChanged,
 		PasswordUntil: one.PasswordUntil, SecondFactors: one.SecondFactors,
 	}}
 	if r.PasswordChanged.IsZero() || r.PasswordChanged.After(now) {
@@ -136,7 +138,7 @@ func (a *Accounts) Export(ctx context.Context, after string, limit int) ([]Porta
 		}
 		all = append(all, Portable{
 			Name: r.Name, Hash: r.Hash, Groups: r.Groups, Email: r.Email, Home: r.Home, Attributes: r.Attributes, Permissions: r.Permissions, Sources: r.Sources,
-			Expires: r.Expires, UnusedDays: r.UnusedDays, MustChange: r.MustChange, Disabled: !r.Enabled, PasswordChanged: r.PasswordChanged,
+			Limits: r.Limits, Expires: r.Expires, UnusedDays: r.UnusedDays, MustChange: r.MustChange, Disabled: !r.Enabled, PasswordChanged: r.PasswordChanged,
 			PasswordUntil: r.PasswordUntil, SecondFactors: r.SecondFactors,
 		})
 	}

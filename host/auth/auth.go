@@ -142,8 +142,7 @@ type Grant struct {
 	Structure     []string // folders to make in a home folder that is made
 	Folders       []policy.VirtualFolder
 	Access        policy.Access
-	// UploadRate and DownloadRate are bytes a second over all sessions of the user; 0: no bound.
-	UploadRate, DownloadRate int64
+	Limits        policy.Limits
 }
 
 // Outcome is the end of an attempt.

@@ -129,6 +129,8 @@ func (c *checker) service(r *rawService, config *Config) Service {
 	s.DataIdle = c.duration(r.Body, "data_idle_timeout", r.DataIdle, time.Minute, time.Second, 24*time.Hour)
 	s.MaxPerAccount = c.number(r.Body, "max_sessions_per_account", r.MaxPerAccount, 50, 1, 1_000_000)
 	s.CommandRate = c.number(r.Body, "max_commands_per_second", r.CommandRate, 5000, 10, 1_000_000)
+	s.SyncUploads, s.Umask = value(r.SyncUploads, false), c.umask(r)
+	s.MaxPath = c.number(r.Body, "max_path_length", r.MaxPath, 2048, 64, 4096)
 	s.PublicAddresses = c.publicAddresses(r)
 	s.FileDigests = c.oneOf(r.Body, "file_digests", r.FileDigests, "uploads", "all", "none")
 	s.SessionReuse = c.oneOf(r.Body, "session_reuse", r.SessionReuse, "warn", "off", "require")
@@ -159,6 +161,16 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		}
 	}
 	return s
+}
+
+// umask reads the bits that new files and folders don't have. The owner, who is this server, keeps its own.
+func (c *checker) umask(r *rawService) uint32 {
+	text := value(r.Umask, "027")
+	n, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || n > 0o077 {
+		c.problem(rangeOf(r.Body, "umask"), "Wrong umask", `%q; "000" to "077" is allowed, in octal digits`, text)
+	}
+	return uint32(n)
 }
 
 // publicAddresses reads "NETWORK ADDRESS", "NETWORK own", and an address alone, which is for all.
@@ -246,8 +258,10 @@ func (c *checker) groups(raw []rawGroup, dataDir string, passwords policy.Passwo
 			g.Rules = append(g.Rules, rule)
 		}
 		g.Folders = c.folders(r.Folders)
-		g.UploadRate = c.rate(r.Body, "max_upload_rate", r.UploadRate)
-		g.DownloadRate = c.rate(r.Body, "max_download_rate", r.DownloadRate)
+		g.Limits = policy.Limits{
+			UploadRate: c.rate(r.Body, "max_upload_rate", r.UploadRate), DownloadRate: c.rate(r.Body, "max_download_rate", r.DownloadRate),
+			Bytes: c.size(r.Body, "max_bytes", r.MaxBytes, 0), Files: int64(c.number(r.Body, "max_files", r.MaxFiles, 0, 0, 1_000_000_000)),
+		}
 		g.OwnPassword = value(r.AllowOwnPasswordChange, false)
 		if r.Passwords != nil {
 			g.Passwords = new(c.passwords(r.Passwords, passwords))
@@ -454,18 +468,8 @@ func (c *checker) size(body hcl.Body, name string, text *string, unset int64) in
 	if text == nil {
 		return unset
 	}
-	for _, unit := range []struct {
-		suffix string
-		factor int64
-	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}, {"", 1}} {
-		digits, ok := strings.CutSuffix(*text, unit.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
-		if err == nil && n >= 0 && n <= (1<<50)/unit.factor {
-			return n * unit.factor
-		}
+	if n, ok := policy.ParseSize(*text); ok {
+		return n
 	}
 	c.problem(rangeOf(body, name), "Wrong size", `%s = %q; a size such as "500MiB" or "2GiB" is expected`, name, *text)
 	return unset

@@ -56,6 +56,9 @@ type Service struct {
 	LoginTimeout    time.Duration
 	IdleTimeout     time.Duration
 	AtomicUpload    bool
+	SyncUploads     bool
+	Umask           uint32
+	MaxPath         int // bytes
 	MaxConnections  int
 	MaxPerSource    int
 	OtherNames      []KeyPair     // for clients that name another server (SNI)
@@ -124,9 +127,8 @@ type Group struct {
 	Rules       []policy.PathRule      // the first that matches a path replaces Permissions
 	Folders     []policy.VirtualFolder // Real may hold {username}
 	OwnPassword bool                   // its members may change their passwords
-	// UploadRate and DownloadRate are bytes a second of one member; 0: no bound.
-	UploadRate, DownloadRate int64
-	Passwords                *policy.Passwords // nil: as everywhere
+	Limits      policy.Limits          // of each member
+	Passwords   *policy.Passwords      // nil: as everywhere
 }
 
 // Events is the block events {}.

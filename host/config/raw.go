@@ -46,6 +46,9 @@ type rawService struct {
 	LoginTimeout    *string   `hcl:"login_timeout"`
 	IdleTimeout     *string   `hcl:"idle_timeout"`
 	AtomicUpload    *bool     `hcl:"atomic_upload"`
+	SyncUploads     *bool     `hcl:"sync_uploads"`
+	Umask           *string   `hcl:"umask"`
+	MaxPath         *int      `hcl:"max_path_length"`
 	MaxConnections  *int      `hcl:"max_connections"`
 	MaxPerSource    *int      `hcl:"max_connections_per_source"`
 	SessionReuse    *string   `hcl:"session_reuse"`
@@ -145,6 +148,8 @@ type rawGroup struct {
 	AllowOwnPasswordChange *bool         `hcl:"allow_own_password_change"`
 	UploadRate             *string       `hcl:"max_upload_rate"`
 	DownloadRate           *string       `hcl:"max_download_rate"`
+	MaxBytes               *string       `hcl:"max_bytes"`
+	MaxFiles               *int          `hcl:"max_files"`
 	Passwords              *rawPasswords `hcl:"password_policy,block"`
 
 	Range hcl.Range `hcl:",def_range"`

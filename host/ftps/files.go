@@ -26,10 +26,11 @@ import (
 // no client sees. What a crash left there is removed at the next login.
 const uploadDir = ".sallyport-uploads"
 
-const (
-	fileMode = 0o640
-	dirMode  = 0o750
-)
+// dirMode is of homes that are made; what is made in them is as umask says.
+const dirMode = 0o750
+
+func (s *settings) fileMode() os.FileMode { return 0o666 &^ s.Umask }
+func (s *settings) dirMode() os.FileMode  { return 0o777 &^ s.Umask }
 
 // files is a session's view of its home folder. Every access goes through os.Root, which follows
 // no link out of it.
@@ -41,11 +42,15 @@ type files struct {
 	root    *os.Root
 	mounts  []mount // virtual folders
 	access  policy.Access
+	limits  policy.Limits
+	usage   *usage // of the home; nil: there is no quota
 
 	mu      sync.Mutex
 	ended   sync.Cond // when a transfer ends
 	open    int       // transfers under way
 	closing bool
+	wanted  map[ftpserver.HASHAlgo]bool
+	known   map[string]knownFile
 }
 
 var (
@@ -55,6 +60,8 @@ var (
 	_ ftpserver.ClientDriverExtensionRemoveDir      = (*files)(nil)
 	_ ftpserver.ClientDriverExtensionAvailableSpace = (*files)(nil)
 	_ ftpserver.ClientDriverExtensionSite           = (*files)(nil)
+	_ ftpserver.ClientDriverExtensionHasher         = (*files)(nil)
+	_ ftpserver.ClientDriverExtensionAllocate       = (*files)(nil)
 )
 
 var (
@@ -73,7 +80,7 @@ func openFiles(s *Service, sess *session, grant auth.Grant) (*files, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &files{service: s, session: sess, root: root, mounts: mounts, access: grant.Access}
+	f := &files{service: s, session: sess, root: root, mounts: mounts, access: grant.Access, limits: grant.Limits, usage: s.options.Quotas.of(root, grant.Limits)}
 	f.ended.L = &f.mu
 	f.sweep(root)
 	for _, m := range mounts {
@@ -201,12 +208,24 @@ func (f *files) close() {
 	for f.open > 0 {
 		f.ended.Wait()
 	}
+	f.service.options.Quotas.leave(f.root, f.usage)
 	closeRoots(f.root, f.mounts)
+}
+
+// quota is the usage that counts for a place: only the home has one.
+func (f *files) quota(p place) *usage {
+	if p.root != f.root {
+		return nil
+	}
+	return f.usage
 }
 
 // resolve checks the permissions and finds the place. Every folder on the way must let the client through.
 func (f *files) resolve(name string, needs policy.Permissions) (place, error) {
 	name = f.clean(name)
+	if most := f.session.settings.MaxPath; most > 0 && len(name) > most {
+		return place{}, fmt.Errorf("%w: a path of %d bytes, at most %d are allowed", ftpserver.ErrFileNameNotAllowed, len(name), most)
+	}
 	if !f.access.At(name).Has(needs) {
 		return place{}, errDenied
 	}
@@ -352,7 +371,7 @@ func (f *files) Mkdir(name string, _ os.FileMode) error {
 	if f.holdsMount(p.name) {
 		return fs.ErrExist
 	}
-	return plain(p.root.Mkdir(p.rel, dirMode))
+	return plain(p.root.Mkdir(p.rel, f.session.settings.dirMode()))
 }
 
 // Remove implements afero.Fs: DELE, files only.
@@ -368,7 +387,11 @@ func (f *files) Remove(name string) error {
 	if info.IsDir() {
 		return errors.New("is a folder")
 	}
-	return f.deleted(p, p.root.Remove(p.rel))
+	err = p.root.Remove(p.rel)
+	if err == nil {
+		f.quota(p).free(sizeOf(info))
+	}
+	return f.deleted(p, err)
 }
 
 // deleted notes what is gone, if it is.
@@ -411,7 +434,8 @@ func (f *files) Rename(from, to string) error {
 	if old.root != fresh.root {
 		return errors.New("it can't be moved from one virtual folder to another: copy it")
 	}
-	if _, err := fresh.root.Lstat(fresh.rel); err == nil && !f.access.At(fresh.name).Has(policy.DeleteFile) {
+	replaced, err := fresh.root.Lstat(fresh.rel)
+	if err == nil && !f.access.At(fresh.name).Has(policy.DeleteFile) {
 		return errDenied
 	}
 	if err := f.staysAsItIs(old, fresh.name); err != nil {
@@ -419,6 +443,9 @@ func (f *files) Rename(from, to string) error {
 	}
 	if err := old.root.Rename(old.rel, fresh.rel); err != nil {
 		return plain(err)
+	}
+	if old.rel != fresh.rel {
+		f.quota(fresh).free(sizeOf(replaced))
 	}
 	f.service.recorder.Note(&events.File{Login: f.session.login(), What: events.FileRenamedType, SessionID: f.session.id, Path: old.name, To: fresh.name})
 	return nil
@@ -442,13 +469,33 @@ func (f *files) Chtimes(name string, accessed, modified time.Time) error {
 	return plain(p.root.Chtimes(p.rel, accessed, modified))
 }
 
-// GetAvailableSpace implements ftpserver.ClientDriverExtensionAvailableSpace.
+// GetAvailableSpace implements ftpserver.ClientDriverExtensionAvailableSpace: AVBL, of the disk and of the quota.
 func (f *files) GetAvailableSpace(name string) (int64, error) {
-	free, err := freeBytes(f.locate(f.clean(name)).root.Name())
+	p := f.locate(f.clean(name))
+	free, err := freeBytes(p.root.Name())
 	if err != nil {
 		return 0, errors.New("not known")
 	}
-	return max(0, free-f.session.settings.MinFree), nil
+	free -= f.session.settings.MinFree
+	if usage := f.quota(p); usage != nil {
+		now := usage.now(p.root)
+		if f.limits.Bytes > 0 {
+			free = min(free, f.limits.Bytes-now.bytes)
+		}
+		if f.limits.Files > 0 && now.files >= f.limits.Files {
+			free = 0
+		}
+	}
+	return max(0, free), nil
+}
+
+// AllocateSpace implements ftpserver.ClientDriverExtensionAllocate: ALLO, for a file in the working folder. Nothing is set aside.
+func (f *files) AllocateSpace(size int) error {
+	free, err := f.GetAvailableSpace(f.client.Path())
+	if err == nil && int64(size) > free {
+		err = fmt.Errorf("%w: %d bytes are left", ftpserver.ErrStorageExceeded, free)
+	}
+	return err
 }
 
 // The rest of afero.Fs: the library does not come here, or must not.

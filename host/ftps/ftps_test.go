@@ -35,8 +35,8 @@ type authority struct {
 	home      string
 	access    policy.Access
 	folders   []policy.VirtualFolder
-	rate      int64 // of up- and downloads
-	noHome    bool  // a home that is not there is not made
+	limits    policy.Limits
+	noHome    bool // a home that is not there is not made
 	structure []string
 	mu        sync.Mutex
 	tries     []auth.Attempt
@@ -75,7 +75,7 @@ func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcom
 		if attempt.Typed == "slow" {
 			time.Sleep(2 * time.Second)
 		}
-		grant := auth.Grant{LoginID: "login", User: "alice", Home: a.home, CreateHome: new(!a.noHome), Structure: a.structure, Access: a.access, Folders: a.folders, UploadRate: a.rate, DownloadRate: a.rate}
+		grant := auth.Grant{LoginID: "login", User: "alice", Home: a.home, CreateHome: new(!a.noHome), Structure: a.structure, Access: a.access, Folders: a.folders, Limits: a.limits}
 		if err := attempt.Prepare(grant); err != nil {
 			a.t.Log(err)
 			return auth.Outcome{Reason: events.HomeUnavailable, Detail: err.Error()}
@@ -143,10 +143,10 @@ func newFixtureOn(t *testing.T, addr string, change ...func(*ftps.Options)) *fix
 	}
 	f := &fixture{T: t, authority: &authority{t: t, home: home, access: policy.FullAccess(), left: make(chan error, 9)}, notes: &notes{}, log: &bytes.Buffer{}, addr: listener.Addr().String(), home: home}
 	o := ftps.Options{
-		Name: "main", Banner: "Sallyport", Listener: listener, Boot: "BOOT", Private: private, Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
+		Name: "main", Banner: "Sallyport", Listener: listener, Boot: "BOOT", Private: private, Quotas: ftps.NewQuotas(), Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
 		Settings: ftps.Settings{
 			Certificates: []tls.Certificate{certificate}, Chain: auth.Fixed(), LoginTimeout: 30 * time.Second, IdleTimeout: time.Minute,
-			MaxConnections: 100, MaxPerSource: 50, AtomicUpload: true,
+			MaxConnections: 100, MaxPerSource: 50, AtomicUpload: true, Umask: 0o027,
 		},
 	}
 	for _, c := range change {
@@ -248,6 +248,17 @@ func (c *client) epsv() string {
 	port := epsvReply.FindStringSubmatch(c.cmd(229, "EPSV"))[1]
 	host, _, _ := net.SplitHostPort(c.f.addr)
 	return net.JoinHostPort(host, port)
+}
+
+// connect opens a secured data connection, without waiting for the handshake.
+func (c *client) connect(addr string) (conn *tls.Conn, done func()) {
+	c.f.Helper()
+	raw, err := net.Dial("tcp", addr)
+	if err != nil {
+		c.f.Fatal(err)
+	}
+	_ = raw.SetDeadline(time.Now().Add(30 * time.Second))
+	return tls.Client(raw, clientTLS()), func() { _ = raw.Close() }
 }
 
 // data sends a transfer command and returns its secured data connection.

@@ -5,12 +5,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sallyport-ftps/sallyport/host/policy"
 )
 
 // A user has a rate, over all sessions; it can't be beaten by opening more. The times are lower bounds: no machine is too slow.
 func TestRates(t *testing.T) {
 	f := newFixture(t)
-	f.authority.rate = 400 << 10
+	f.authority.limits = policy.Limits{UploadRate: 400 << 10, DownloadRate: 400 << 10}
 	first, second := f.login(), f.login()
 	content := strings.Repeat("0123456789", 30<<10) // 300 KiB
 	start := time.Now()

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -61,6 +62,7 @@ type Options struct {
 	Private      string // the folder that no home may hold or lie in
 	Boot         string // marks the unfinished uploads of this process, for all its services
 	Limits       Limits
+	Quotas       *Quotas // shared by all services
 	Log          *slog.Logger
 	Settings
 }
@@ -79,6 +81,9 @@ type Settings struct {
 	CommandRate    int // commands a second of one session; 0: any number
 	AtomicUpload   bool
 	MinFree        int64 // bytes that uploads must leave free
+	SyncUploads    bool  // an upload is on the disk before the client hears that it is complete
+	Umask          os.FileMode
+	MaxPath        int // bytes; 0: any
 	SessionReuse   SessionReuse
 	Digests        Digests
 	// PublicAddresses are what PASV says to clients of which network; the first that fits counts.

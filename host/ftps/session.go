@@ -59,7 +59,7 @@ func newSession(s *Service, conn net.Conn) *session {
 
 // open starts the session of an accepted login.
 func (sess *session) open(grant auth.Grant, files *files) {
-	sess.service.limits(sess, grant.User, grant.UploadRate, grant.DownloadRate)
+	sess.service.limits(sess, grant.User, grant.Limits.UploadRate, grant.Limits.DownloadRate)
 	sess.mu.Lock()
 	sess.grant, sess.files, sess.opened = grant, files, time.Now()
 	sess.closed = sess.service.authority.Opened(grant, sess.peer.Addr())

@@ -3,9 +3,11 @@ package ftps
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
 
@@ -13,6 +15,8 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
+
+const siteHelp = "SITE knows CHMOD, UTIME, PSWD, QUOTA, WHO and HELP."
 
 // Site implements ftpserver.ClientDriverExtensionSite: the library's own SITE makes links,
 // changes owners, and removes whole trees.
@@ -31,12 +35,72 @@ func (f *files) Site(param string) *ftpserver.AnswerCommand {
 		return &ftpserver.AnswerCommand{Code: ftpserver.StatusOK, Message: "Mode changed."}
 	case "PSWD":
 		return f.changePassword(rest)
+	case "UTIME":
+		return f.siteUTIME(rest)
+	case "WHO":
+		return f.siteWHO()
+	case "QUOTA":
+		return &ftpserver.AnswerCommand{Code: ftpserver.StatusOK, Message: f.quotaText()}
 	case "HELP":
-		return &ftpserver.AnswerCommand{Code: 214, Message: "SITE knows CHMOD, PSWD and HELP."}
+		return &ftpserver.AnswerCommand{Code: 214, Message: siteHelp}
 	case "SYMLINK":
 		return &ftpserver.AnswerCommand{Code: ftpserver.StatusNotImplementedParam, Message: "Not allowed: " + errLink.Error()}
 	}
-	return &ftpserver.AnswerCommand{Code: ftpserver.StatusNotImplementedParam, Message: "SITE knows CHMOD, PSWD and HELP."}
+	return &ftpserver.AnswerCommand{Code: ftpserver.StatusNotImplementedParam, Message: siteHelp}
+}
+
+// siteUTIME is SITE UTIME in both forms that clients use: YYYYMMDDhhmm[ss] NAME, and NAME accessed modified created UTC.
+func (f *files) siteUTIME(rest string) *ftpserver.AnswerCommand {
+	name, when, ok := utime(rest)
+	if !ok {
+		return &ftpserver.AnswerCommand{Code: ftpserver.StatusSyntaxErrorParameters, Message: "SITE UTIME YYYYMMDDhhmmss NAME is expected, in UTC."}
+	}
+	if err := f.Chtimes(name, when, when); err != nil {
+		return &ftpserver.AnswerCommand{Code: ftpserver.StatusActionNotTaken, Message: "Time not changed: " + err.Error()}
+	}
+	return &ftpserver.AnswerCommand{Code: ftpserver.StatusOK, Message: "Time changed."}
+}
+
+func utime(rest string) (name string, when time.Time, ok bool) {
+	const seconds, minutes = "20060102150405", "200601021504"
+	first, name, _ := strings.Cut(rest, " ")
+	for _, layout := range []string{seconds, minutes} {
+		if when, err := time.Parse(layout, first); err == nil && len(first) == len(layout) && name != "" {
+			return name, when, true
+		}
+	}
+	words := strings.Split(rest, " ") // the name may have blanks
+	if len(words) < 5 || words[len(words)-1] != "UTC" {
+		return "", time.Time{}, false
+	}
+	when, err := time.Parse(seconds, words[len(words)-3])
+	return strings.Join(words[:len(words)-4], " "), when, err == nil
+}
+
+// siteWHO lists the user's own sessions; others are none of a user's business.
+func (f *files) siteWHO() *ftpserver.AnswerCommand {
+	lines := []string{"Your sessions:"}
+	for _, s := range f.service.Sessions() {
+		if s.User == f.session.grant.User {
+			lines = append(lines, fmt.Sprintf(" since %s from %s, %s", s.Since.UTC().Format(time.DateTime), s.Peer, s.TLS))
+		}
+	}
+	return &ftpserver.AnswerCommand{Code: ftpserver.StatusOK, Message: strings.Join(append(lines, "End"), "\n")}
+}
+
+// quotaText is SITE QUOTA.
+func (f *files) quotaText() string {
+	if f.usage == nil {
+		return "There is no quota."
+	}
+	now := f.usage.now(f.root)
+	of := func(n int64) string {
+		if n == 0 {
+			return ""
+		}
+		return fmt.Sprintf(" of %d", n)
+	}
+	return fmt.Sprintf("%d%s bytes, %d%s files.", now.bytes, of(f.limits.Bytes), now.files, of(f.limits.Files))
 }
 
 // changePassword is SITE PSWD old new, in SFTPPlus's words. What it says to a wrong old password it says to a lock, too.

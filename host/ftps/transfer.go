@@ -3,10 +3,8 @@ package ftps
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"net"
@@ -39,6 +37,9 @@ func (f *files) GetHandle(name string, flags int, offset int64) (ftpserver.FileT
 		handle, err = f.download(name, offset)
 	} else {
 		handle, err = f.upload(name, flags, offset)
+		if reason := fullness(err); reason != "" {
+			f.tell(f.moving(f.clean(name)), events.FileInterruptedType, "up", reason)
+		}
 	}
 	if err != nil {
 		f.finish()
@@ -108,7 +109,7 @@ func (f *files) download(name string, offset int64) (ftpserver.FileTransfer, err
 	}
 	d := &download{File: file, files: f, counts: f.client.GetLastCommand() == "RETR", moved: f.moving(p.name)}
 	if offset == 0 && d.counts && f.session.settings.Digests == DigestAll {
-		d.digest = sha256.New()
+		d.digests = digests{ftpserver.HASHAlgoSHA256: sha256.New()}
 	}
 	return d, nil
 }
@@ -121,8 +122,23 @@ func (f *files) uploadAside(p place, replaced fs.FileInfo) (ftpserver.FileTransf
 	if err := p.root.Mkdir(uploadDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, plain(err)
 	}
+	u := &upload{files: f, root: p.root, rel: p.rel, aside: uploadDir, moved: f.arriving(p.name), usage: f.quota(p), replaced: sizeOf(replaced)}
+	if err := u.take(amount{0, 1}); err != nil {
+		return nil, err
+	}
+	aside, err := f.makeAside(p, replaced)
+	if err != nil {
+		u.settle(false)
+		return nil, err
+	}
+	u.File, u.aside = aside, path.Join(uploadDir, path.Base(aside.Name()))
+	return u, nil
+}
+
+// makeAside makes the file that an upload grows in, with the mode of the one that it will replace.
+func (f *files) makeAside(p place, replaced fs.FileInfo) (*os.File, error) {
 	aside := path.Join(uploadDir, f.service.options.Boot+"-"+rand.Text())
-	file, err := p.root.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	file, err := p.root.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.session.settings.fileMode())
 	if err != nil {
 		return nil, plain(err)
 	}
@@ -133,17 +149,27 @@ func (f *files) uploadAside(p place, replaced fs.FileInfo) (ftpserver.FileTransf
 			return nil, plain(err)
 		}
 	}
-	return &upload{File: file, files: f, aside: aside, root: p.root, target: p.rel, moved: f.arriving(p.name)}, nil
+	return file, nil
 }
 
 // uploadInPlace is for APPE and for a restart, where the client asks for what is there to be
 // changed, and for atomic_upload = false.
 func (f *files) uploadInPlace(p place, flags int, offset int64) (ftpserver.FileTransfer, error) {
-	file, err := p.root.OpenFile(p.rel, flags|syscall.O_NONBLOCK, fileMode)
-	if err != nil {
+	u := &upload{files: f, root: p.root, rel: p.rel, moved: f.moving(p.name), usage: f.quota(p)}
+	before, err := p.root.Stat(p.rel)
+	if err != nil { // there is none: it will be one more
+		before = nil
+		if err := u.take(amount{0, 1}); err != nil {
+			return nil, err
+		}
+	}
+	if u.File, err = p.root.OpenFile(p.rel, flags|syscall.O_NONBLOCK, f.session.settings.fileMode()); err != nil {
+		if before == nil {
+			u.usage.free(amount{0, 1})
+		}
 		return nil, plain(err)
 	}
-	info, err := file.Stat()
+	info, err := u.Stat()
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
@@ -151,15 +177,20 @@ func (f *files) uploadInPlace(p place, flags int, offset int64) (ftpserver.FileT
 	case offset > info.Size():
 		err = fmt.Errorf("the restart point %d is not within the file of %d bytes", offset, info.Size())
 	case offset > 0: // what comes replaces the rest
-		err = file.Truncate(offset)
+		err = u.Truncate(offset)
 	}
 	if err != nil {
-		_ = file.Close()
+		_ = u.File.Close()
 		return nil, plain(err)
 	}
-	u := &upload{File: file, files: f, root: p.root, moved: f.moving(p.name)}
-	if flags&os.O_TRUNC != 0 && offset == 0 {
+	switch whole := flags&os.O_TRUNC != 0 && offset == 0; {
+	case whole && before != nil:
+		u.usage.free(amount{before.Size(), 0})
+		fallthrough
+	case whole:
 		u.moved = f.arriving(p.name)
+	case offset > 0:
+		u.usage.free(amount{info.Size() - offset, 0})
 	}
 	return u, nil
 }
@@ -194,10 +225,10 @@ const (
 
 // moved is what the event of a transfer says.
 type moved struct {
-	name   string
-	start  time.Time
-	bytes  int64
-	digest hash.Hash // nil: none
+	name    string
+	start   time.Time
+	bytes   int64
+	digests digests // of a file that comes or goes whole
 }
 
 func (f *files) moving(name string) moved { return moved{name: name, start: time.Now()} }
@@ -205,20 +236,35 @@ func (f *files) moving(name string) moved { return moved{name: name, start: time
 // arriving is moving for a file that comes whole.
 func (f *files) arriving(name string) moved {
 	m := f.moving(name)
+	m.digests = digests{}
+	for _, algo := range f.wantedDigests() {
+		m.digests[algo], _ = newHash(algo) // it was computed before
+	}
 	if f.session.settings.Digests != DigestNone {
-		m.digest = sha256.New()
+		m.digests[ftpserver.HASHAlgoSHA256] = sha256.New()
 	}
 	return m
 }
 
-// tell notes the end of a transfer.
-func (f *files) tell(m moved, what events.Type, direction string, complete bool) {
+// fullness says of an error what is full, if anything is.
+func fullness(err error) events.Reason {
+	switch {
+	case errors.Is(err, errQuota):
+		return events.QuotaExceeded
+	case errors.Is(err, ftpserver.ErrStorageExceeded):
+		return events.DiskFull
+	}
+	return ""
+}
+
+// tell notes the end of a transfer: what it was, or that it ended before its end, and why if that is known.
+func (f *files) tell(m moved, what events.Type, direction string, why events.Reason) {
 	e := &events.File{Login: f.session.login(), What: what, SessionID: f.session.id, Path: m.name, Bytes: m.bytes, DurationMS: time.Since(m.start).Milliseconds()}
 	switch {
-	case !complete:
-		e.What, e.Direction = events.FileInterruptedType, direction
-	case m.digest != nil:
-		e.SHA256 = hex.EncodeToString(m.digest.Sum(nil))
+	case what == events.FileInterruptedType:
+		e.Direction, e.Reason = direction, why
+	case f.session.settings.Digests != DigestNone: // else it was computed for the client
+		e.SHA256 = m.digests.sum(ftpserver.HASHAlgoSHA256)
 	}
 	f.service.recorder.Note(e)
 }
@@ -240,7 +286,7 @@ func (d *download) Read(p []byte) (int, error) {
 	default:
 	}
 	n, err := d.File.Read(p)
-	d.sum(p[:n])
+	d.digests.write(p[:n])
 	d.count(int64(n))
 	return n, err
 }
@@ -250,19 +296,12 @@ func (d *download) WriteTo(w io.Writer) (int64, error) {
 	buf := d.files.service.buffers.Get().(*[]byte)
 	defer d.files.service.buffers.Put(buf)
 	from := d.files.session.slowed(struct{ io.Reader }{d.File}, d.files.session.rates.down)
-	if d.digest != nil {
-		from = io.TeeReader(from, d.digest)
+	for _, digest := range d.digests {
+		from = io.TeeReader(from, digest)
 	}
 	n, err := io.CopyBuffer(w, from, *buf)
 	d.count(n)
 	return n, err
-}
-
-// sum takes what was moved into the digest.
-func (m *moved) sum(p []byte) {
-	if m.digest != nil {
-		_, _ = m.digest.Write(p) // never fails
-	}
 }
 
 func (d *download) count(n int64) {
@@ -279,10 +318,12 @@ func (d *download) TransferError(error) { d.failed = true }
 func (d *download) Close() error {
 	defer d.files.finish()
 	if d.counts {
+		what := events.FileInterruptedType
 		if !d.failed {
 			d.files.session.filesDown.Add(1)
+			what = events.FileDownloadedType
 		}
-		d.files.tell(d.moved, events.FileDownloadedType, "down", !d.failed)
+		d.files.tell(d.moved, what, "down", "")
 	}
 	return d.File.Close()
 }
@@ -294,9 +335,35 @@ type upload struct {
 	files  *files
 	root   *os.Root
 	aside  string // where it grows; empty: in place
-	target string // its name when it is complete
+	rel    string // its name below root when it is complete
 	failed bool
 	since  int64 // bytes since the free space was looked at
+	usage  *usage
+	// taken is what it counts for the quota, and replaced what goes when it is complete.
+	taken, replaced amount
+	full            events.Reason // what was, when it was written
+}
+
+// take counts more for the quota, if there is one.
+func (u *upload) take(more amount) error {
+	if u.usage == nil {
+		return nil
+	}
+	pending := u.aside != ""
+	if err := u.usage.take(u.root, u.files.limits, more, u.replaced, pending); err != nil {
+		return err
+	}
+	if pending {
+		u.taken.add(more)
+	}
+	return nil
+}
+
+// settle ends what was taken for an upload that grows aside.
+func (u *upload) settle(stays bool) {
+	if u.usage != nil && u.aside != "" {
+		u.usage.settle(u.taken, u.replaced, stays)
+	}
 }
 
 // ReadFrom implements [io.ReaderFrom]: it fills a large buffer before it writes, since TLS
@@ -315,8 +382,8 @@ func (u *upload) ReadFrom(r io.Reader) (total int64, err error) {
 				return total, err
 			}
 			summing.Wait() // of the one before, whose buffer is filled next
-			if u.digest != nil {
-				summing.Go(func() { u.sum(buf[:n]) })
+			if len(u.digests) > 0 {
+				summing.Go(func() { u.digests.write(buf[:n]) })
 			}
 			total += int64(n)
 		}
@@ -342,22 +409,36 @@ func fill(r io.Reader, buf []byte) (n int, err error) {
 // Write implements [io.Writer].
 func (u *upload) Write(p []byte) (int, error) {
 	n, err := u.write(p)
-	u.sum(p[:n])
+	u.digests.write(p[:n])
 	return n, err
 }
 
 // write is Write without the digest.
-func (u *upload) write(p []byte) (int, error) {
+func (u *upload) write(p []byte) (n int, err error) {
+	defer func() { u.full = fullness(err) }()
 	if u.since += int64(len(p)); u.since >= checkEvery {
 		u.since = 0
 		if err := u.files.room(u.root); err != nil {
 			return 0, err
 		}
 	}
-	n, err := u.File.Write(p)
+	if err := u.take(amount{int64(len(p)), 0}); err != nil {
+		return 0, err
+	}
+	n, err = u.File.Write(p)
 	u.bytes += int64(n)
 	u.files.session.received.Add(int64(n))
 	return n, plain(err)
+}
+
+// syncFolder has a folder's names on the disk.
+func syncFolder(root *os.Root, name string) error {
+	dir, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	return dir.Sync()
 }
 
 // TransferError implements ftpserver.FileTransferError.
@@ -366,18 +447,29 @@ func (u *upload) TransferError(error) { u.failed = true }
 // Close ends the upload: complete, it gets its name; otherwise nothing of it stays.
 func (u *upload) Close() error {
 	defer u.files.finish()
-	err := u.File.Close()
+	var err error
+	if u.files.session.settings.SyncUploads && !u.failed {
+		err = u.Sync()
+	}
+	err = errors.Join(err, u.File.Close())
 	if u.aside != "" {
 		if u.failed || err != nil {
 			_ = u.root.Remove(u.aside)
-		} else if err = u.root.Rename(u.aside, u.target); err != nil {
+		} else if err = u.root.Rename(u.aside, u.rel); err != nil {
 			_ = u.root.Remove(u.aside)
 		}
 	}
+	if u.files.session.settings.SyncUploads && err == nil && !u.failed {
+		err = syncFolder(u.root, path.Dir(u.rel)) // the name, too
+	}
 	complete := err == nil && !u.failed
+	u.settle(complete)
+	what := events.FileInterruptedType
 	if complete {
 		u.files.session.filesUp.Add(1)
+		u.files.rememberUpload(u)
+		what = events.FileUploadedType
 	}
-	u.files.tell(u.moved, events.FileUploadedType, "up", complete)
+	u.files.tell(u.moved, what, "up", u.full)
 	return plain(err)
 }

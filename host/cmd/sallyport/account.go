@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/admin"
+	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
 )
@@ -51,6 +52,10 @@ type profile struct {
 	Expires    *string           `help:"Day after which it may not log in, such as 2027-01-31, or a time by RFC 3339; \"never\"." placeholder:"DAY"`
 	Unused     *string           `help:"Days without a login after which it may not log in any more; \"never\"." placeholder:"DAYS"`
 	Factor     []string          `help:"Method that is asked as second factor, in place of those of the first; \"none\" for no second factor, \"method\" for the first's." placeholder:"ID"`
+	MaxBytes   *string           `help:"How much the home folder may hold, such as 10GiB; \"group\" for the group's quota, \"none\" for no bound." placeholder:"SIZE"`
+	MaxFiles   *string           `help:"How many files the home folder may hold; \"group\", \"none\"." placeholder:"N"`
+	UploadRate *string           `name:"max-upload-rate" help:"Bytes a second over all sessions, such as 10MiB; \"group\", \"none\"." placeholder:"RATE"`
+	FetchRate  *string           `name:"max-download-rate" help:"The same for downloads." placeholder:"RATE"`
 	MustChange *bool             `help:"The user has to change the password first (SITE PSWD), or not any more." negatable:""`
 }
 
@@ -82,7 +87,47 @@ func (p profile) change() (c account.Change, err error) {
 		}
 		c.UnusedDays = &days
 	}
+	for _, limit := range []struct {
+		flag  string
+		given *string
+		to    **int64
+	}{{"max-bytes", p.MaxBytes, &c.Bytes}, {"max-files", p.MaxFiles, &c.Files}, {"max-upload-rate", p.UploadRate, &c.UploadRate}, {"max-download-rate", p.FetchRate, &c.DownloadRate}} {
+		if limit.given == nil {
+			continue
+		}
+		n, err := accountLimit(*limit.given)
+		if err != nil {
+			return c, fmt.Errorf("--%s %w", limit.flag, err)
+		}
+		*limit.to = &n
+	}
 	return c, nil
+}
+
+// accountLimit reads a limit of an account; see policy.Limits.
+func accountLimit(text string) (int64, error) {
+	switch text {
+	case "group":
+		return 0, nil
+	case "none":
+		return policy.Unlimited, nil
+	}
+	n, ok := policy.ParseSize(text)
+	if !ok || n == 0 {
+		return 0, fmt.Errorf("%q: a number such as 500 or 10GiB, \"group\", or \"none\" is expected", text)
+	}
+	return n, nil
+}
+
+// limitText is the reverse of accountLimit.
+func limitText(n int64) string {
+	switch n {
+	case 0:
+		return "group"
+	case policy.Unlimited:
+		return "none"
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // expiry reads a time, or a day, which is good to its end, in this machine's time.
@@ -183,6 +228,14 @@ func (cmd accountShow) Run(ctx context.Context, c *cli, s streams) error {
 			timeText(a.Expires), timeText(a.LastLogin))
 		if a.UnusedDays > 0 {
 			fmt.Fprintf(w, "unused\tat most %d days\n", a.UnusedDays)
+		}
+		for _, limit := range []struct {
+			name string
+			n    int64
+		}{{"max bytes", a.Limits.Bytes}, {"max files", a.Limits.Files}, {"max upload rate", a.Limits.UploadRate}, {"max download rate", a.Limits.DownloadRate}} {
+			if limit.n != 0 {
+				fmt.Fprintf(w, "%s\t%s\n", limit.name, limitText(limit.n))
+			}
 		}
 		switch {
 		case a.MustChange && !a.PasswordUntil.IsZero():

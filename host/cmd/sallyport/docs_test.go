@@ -83,6 +83,7 @@ func TestPluginReadmes(t *testing.T) {
 	t.Setenv("RADIUS_SECRET", "x")
 	t.Setenv("SECSIGN_PIN", "x")
 	dir, checked := t.TempDir(), map[string]bool{}
+	newIssuer(t, dir, "clients")
 	for _, file := range files {
 		name := filepath.Base(filepath.Dir(file))
 		for i, b := range blocks(t, file) {

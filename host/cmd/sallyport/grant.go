@@ -106,7 +106,7 @@ func (m *method) place(fields said, grant *auth.Grant, ignore func(field string)
 
 // ofAccount is what an account of the host gives.
 func ofAccount(a account.Account) auth.Grant {
-	grant := auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Attributes: a.Attributes, SecondFactors: a.SecondFactors, Access: policy.FullAccess()}
+	grant := auth.Grant{Groups: a.Groups, Email: a.Email, Home: a.Home, Attributes: a.Attributes, SecondFactors: a.SecondFactors, Limits: a.Limits, Access: policy.FullAccess()}
 	if len(a.Permissions) > 0 {
 		general, err := policy.ParsePermissions(a.Permissions)
 		if err != nil { // of another version: nothing then
@@ -224,7 +224,7 @@ func (h homes) Complete(g auth.Grant) (auth.Grant, error) {
 		return g, fmt.Errorf("group %q is not in the configuration", g.Groups[0])
 	}
 	g.Access = g.Access.Narrow(policy.Layer{General: group.Permissions, Rules: group.Rules})
-	g.UploadRate, g.DownloadRate = group.UploadRate, group.DownloadRate
+	g.Limits = g.Limits.Or(group.Limits)
 	if g.MustChange {
 		g.Access = g.Access.Narrow(policy.Layer{}) // nothing
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -190,7 +191,7 @@ func publicAddresses(all []config.PublicAddress) (as []ftps.PublicAddress) {
 func (r *running) settings(s config.Service, c certificates) ftps.Settings {
 	return ftps.Settings{
 		Certificates: c.own, Clients: c.clients, Chain: r.chain(s.Name), LoginTimeout: s.LoginTimeout, IdleTimeout: s.IdleTimeout,
-		MaxConnections: s.MaxConnections, MaxPerSource: s.MaxPerSource, AtomicUpload: s.AtomicUpload, MinFree: r.config().Server.MinFree,
+		MaxConnections: s.MaxConnections, MaxPerSource: s.MaxPerSource, AtomicUpload: s.AtomicUpload, SyncUploads: s.SyncUploads, Umask: os.FileMode(s.Umask), MaxPath: s.MaxPath, MinFree: r.config().Server.MinFree,
 		SessionReuse: ftps.SessionReuse(s.SessionReuse), Digests: ftps.Digests(s.FileDigests),
 		MaxPerAccount: s.MaxPerAccount, CommandRate: s.CommandRate, PublicAddresses: publicAddresses(s.PublicAddresses),
 	}
