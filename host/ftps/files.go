@@ -51,6 +51,7 @@ type files struct {
 	closing bool
 	wanted  map[ftpserver.HASHAlgo]bool
 	known   map[string]knownFile
+	listing *listing // that is being sent; nil: none, or a small one
 }
 
 var (
@@ -202,6 +203,7 @@ func (f *files) finish() {
 
 // close waits for the transfers, so that a cut upload is cleared away, and closes the folder.
 func (f *files) close() {
+	f.endListing()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closing = true
@@ -335,19 +337,18 @@ func (f *files) ReadDir(name string) ([]os.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	infos, err := p.list()
 	virtual := f.mountsIn(p.name)
+	visible := func(name string) bool {
+		matches, err := path.Match(pattern, name)
+		return matches && err == nil && (p.rel != "." || name != uploadDir) && !strings.ContainsAny(name, "\r\n") && f.access.At(path.Join(p.name, name)) != 0
+	}
+	infos, err := f.list(p, func(name string) bool {
+		return visible(name) && !slices.ContainsFunc(virtual, func(v os.FileInfo) bool { return v.Name() == name })
+	})
 	if err != nil && (len(virtual) == 0 || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, plain(err)
 	}
-	infos = append(slices.DeleteFunc(infos, func(i os.FileInfo) bool {
-		return slices.ContainsFunc(virtual, func(v os.FileInfo) bool { return v.Name() == i.Name() })
-	}), virtual...)
-	return slices.DeleteFunc(infos, func(i os.FileInfo) bool {
-		matches, err := path.Match(pattern, i.Name())
-		return !matches || err != nil || (p.rel == "." && i.Name() == uploadDir) || strings.ContainsAny(i.Name(), "\r\n") ||
-			f.access.At(path.Join(p.name, i.Name())) == 0
-	}), nil
+	return append(infos, slices.DeleteFunc(virtual, func(v os.FileInfo) bool { return !visible(v.Name()) })...), nil
 }
 
 // named is a file's information under the name of the link to it.

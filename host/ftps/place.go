@@ -74,30 +74,6 @@ func (f *files) mountsIn(name string) (infos []os.FileInfo) {
 	return infos
 }
 
-// list reads the folder. Links are shown as what they lead to.
-func (p place) list() ([]os.FileInfo, error) {
-	dir, err := p.root.Open(p.rel)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = dir.Close() }()
-	infos, err := dir.Readdir(-1)
-	if err != nil {
-		return nil, err
-	}
-	for i, info := range infos {
-		if info.Mode()&fs.ModeSymlink == 0 {
-			continue
-		}
-		target, err := p.root.Stat(path.Join(p.rel, info.Name()))
-		if err != nil {
-			target = info
-		}
-		infos[i] = named{target, info.Name()}
-	}
-	return infos, nil
-}
-
 // maxMoved is how many files a folder may hold that is renamed where rules by path count.
 const maxMoved = 10_000
 

@@ -19,13 +19,14 @@ import (
 
 // session is one control connection with what happens on it.
 type session struct {
-	service  *Service
-	settings *settings
-	id       string
-	peer     netip.AddrPort
-	control  *control
-	listener *oneListener
-	closing  sync.Once
+	service   *Service
+	settings  *settings
+	id        string
+	peer      netip.AddrPort
+	connected time.Time
+	control   *control
+	listener  *oneListener
+	closing   sync.Once
 
 	mu      sync.Mutex
 	grant   auth.Grant // of the login; LoginID is empty before
@@ -49,7 +50,7 @@ type session struct {
 }
 
 func newSession(s *Service, conn net.Conn) *session {
-	sess := &session{service: s, settings: s.settings.Load(), id: uuid.Must(uuid.NewV7()).String()}
+	sess := &session{service: s, connected: time.Now(), settings: s.settings.Load(), id: uuid.Must(uuid.NewV7()).String()}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		sess.peer = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	}

@@ -3,10 +3,14 @@
 package main
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -41,6 +45,8 @@ func TestSoakSilent(t *testing.T) {
 service "ftps" "crowded" {
   listen          = "127.0.0.1:%s"
   max_connections = 20000
+  time_to_secure  = "10m"
+  time_to_login   = "10m"
 }
 metrics {
   listen = "127.0.0.1:%s"
@@ -104,5 +110,123 @@ metrics {
 	}
 	if perConnection := (much - memory) / count; perConnection > 128<<10 {
 		t.Errorf("%.0f bytes for each connection", perConnection)
+	}
+}
+
+// TestSoakListing lists a folder with a million files: the server's memory does not grow with them.
+func TestSoakListing(t *testing.T) {
+	needPrograms(t, "curl")
+	const count = 1_000_000
+	s := newServer(t, "")
+	s.addAccount("alice")
+	home := s.path("data", "files", "alice")
+	for _, folder := range []string{"few", "many"} {
+		if err := os.MkdirAll(filepath.Join(home, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range count {
+		file, err := os.Create(filepath.Join(home, "many", fmt.Sprintf("a file with a name of a usual length, number %07d", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = file.Close()
+	}
+	list := func(command, folder string) (lines int, took time.Duration, peak int64) {
+		s.resetPeak(t)
+		before, start := s.memory(t, "VmRSS"), time.Now()
+		out := s.path("listing")
+		s.run("curl", "-sS", "--ssl-reqd", "-k", "--user", "alice:"+goodPassword, "-X", command, "-o", out, "ftp://"+s.explicit+"/"+folder+"/")
+		took = time.Since(start)
+		content, err := os.ReadFile(out)
+		if err != nil {
+			content = nil
+		}
+		return bytes.Count(content, []byte("\n")), took, s.memory(t, "VmHWM") - before
+	}
+	_, _, _ = list("MLSD", "few")
+	for _, command := range []string{"LIST", "MLSD", "NLST"} {
+		lines, took, peak := list(command, "many")
+		t.Logf("%s of %d files: %.1f s, %.1f MiB more than before at the peak", command, lines, took.Seconds(), float64(peak)/(1<<20))
+		if lines != count || peak > 48<<20 {
+			t.Errorf("%s: %d lines, %d bytes", command, lines, peak)
+		}
+	}
+}
+
+// resetPeak begins a new maximum of the resident memory (proc(5), clear_refs).
+func (s *server) resetPeak(t testing.TB) {
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.process.Process.Pid), []byte("5"), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// memory is a line of /proc/PID/status, in bytes.
+func (s *server) memory(t testing.TB, name string) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.process.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^` + name + `:\s+(\d+) kB$`).FindSubmatch(status)
+	if found == nil {
+		t.Fatalf("no %s", name)
+	}
+	kib, err := strconv.ParseInt(string(found[1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
+}
+
+// TestSoakHugeFile sends and fetches a file of 5 GiB with two clients, and resumes both ways behind 4 GiB.
+func TestSoakHugeFile(t *testing.T) {
+	needPrograms(t, "curl", "lftp")
+	const size, at = 5 << 30, 4<<30 + 12345
+	s := newServer(t, "")
+	s.addAccount("alice")
+	original := s.path("huge")
+	writeHuge(t, original, size)
+	want := digestOf(t, original)
+	url := "ftp://" + s.explicit + "/"
+	curl := func(args ...string) {
+		s.run("curl", append([]string{"-sS", "--ssl-reqd", "-k", "--user", "alice:" + goodPassword}, args...)...)
+	}
+	uploaded := s.path("data", "files", "alice", "huge")
+	curl("-T", original, url)
+	if got := digestOf(t, uploaded); got != want {
+		t.Error("curl sent another file")
+	}
+	if err := os.Truncate(uploaded, at); err != nil {
+		t.Fatal(err)
+	}
+	curl("-C", "-", "-T", original, url)
+	if got := digestOf(t, uploaded); got != want {
+		t.Error("resumed, curl sent another file")
+	}
+	back := s.path("back")
+	s.lftp(target{"explicit", s.explicit}, "alice", "get huge -o "+back+"; exit")
+	if err := os.Truncate(back, at); err != nil {
+		t.Fatal(err)
+	}
+	s.lftp(target{"explicit", s.explicit}, "alice", "get -c huge -o "+back+"; exit")
+	if got := digestOf(t, back); got != want {
+		t.Error("lftp fetched another file")
+	}
+	t.Logf("%d bytes up and down, each with a restart at %d", int64(size), int64(at))
+}
+
+// writeHuge writes a file whose bytes differ from block to block.
+func writeHuge(t testing.TB, name string, size int64) {
+	file, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	block := make([]byte, 1<<20)
+	for at := int64(0); at < size; at += int64(len(block)) {
+		binary.BigEndian.PutUint64(block, uint64(at))
+		if _, err := file.Write(block); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

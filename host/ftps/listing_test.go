@@ -1,0 +1,99 @@
+package ftps_test
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A large folder, which is read while it is sent, lists as the same one would if it were small.
+func TestLargeFolder(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	when := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	make := func(folder string, n int) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(f.home, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			file := filepath.Join(f.home, folder, fmt.Sprintf("file %04d", i))
+			if err := os.WriteFile(file, []byte("content"), 0o640); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(file, when, when); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink("file 0000", filepath.Join(f.home, folder, "link")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sorted := func(command string) []string {
+		lines := strings.Split(strings.TrimSuffix(c.fetch(command), "\r\n"), "\r\n")
+		slices.Sort(lines)
+		return lines
+	}
+	make("small", 900)
+	make("large", 3456)
+	for command, want := range map[string]string{
+		"LIST": "-rw-r----- 1 ftp ftp            7 Jan  2  2020 file 0001",
+		"MLSD": "Type=file;Size=7;Modify=20200102030405; file 0001",
+		"NLST": "large/file 0001",
+	} {
+		small, large := sorted(command+" small"), sorted(command+" large")
+		if len(large) != 3457 || len(small) != 901 {
+			t.Errorf("%s: %d and %d lines", command, len(small), len(large))
+		}
+		if !slices.Contains(large, want) {
+			t.Errorf("%s: there is no line %q, but %q", command, want, large[:3])
+		}
+		for _, line := range small {
+			if line = strings.Replace(line, "small/", "large/", 1); !slices.Contains(large, line) {
+				t.Errorf("%s: %q is in the small one only", command, line)
+			}
+		}
+	}
+	if got := sorted("NLST large/file 000*"); len(got) != 10 {
+		t.Errorf("%q", got)
+	}
+	if got := sorted("NLST large/file [12]*"); len(got) != 2000 {
+		t.Errorf("%d lines", len(got))
+	}
+	if got := c.fetch("NLST large/nothing*"); got != "" {
+		t.Errorf("%q", got)
+	}
+	c.cmd(250, "CWD large")
+	if got := sorted("NLST"); !slices.Contains(got, "file 0001") || len(got) != 3457 {
+		t.Errorf("%q", got[:3])
+	}
+	c.cmd(250, "CWD ../small")
+	if got := sorted("NLST ../large"); !slices.Contains(got, "../large/file 0001") || len(got) != 3457 {
+		t.Errorf("%q", got[:3])
+	}
+	c.cmd(450, "STAT ../large")
+
+	// Who goes away in the middle, and files that do, harm nothing.
+	conn := c.data("LIST ../large")
+	_ = conn.NetConn().Close()
+	if _, _, err := c.text.ReadResponse(0); err != nil {
+		t.Error(err)
+	}
+	conn = c.data("LIST ../large") // its first block may be sent
+	if err := os.RemoveAll(filepath.Join(f.home, "large")); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, conn)
+	_ = conn.Close()
+	if _, _, err := c.text.ReadResponse(0); err != nil {
+		t.Error(err)
+	}
+	if got := sorted("NLST"); len(got) != 901 {
+		t.Errorf("%d", len(got))
+	}
+}
