@@ -25,7 +25,7 @@ service "ftps" "main" {
   client_certificates = "off"      # or "request", or "require": of those that client_ca issued. Method "certificate" logs in by them
   # client_ca     = "/etc/sallyport/clients.pem"   # PEM
   # client_crl    = ["/etc/sallyport/clients.crl"] # revocation lists, PEM or DER; then each issuer must have one, and its time not be over
-  # passive_ports = "50000-50100"  # for firewalls; without it any free port
+  # passive_ports = "50000-50100"  # for firewalls; each waits for one client of every address at a time. Without it any free port
   login_timeout   = "150s"         # a method's timeout < login_timeout < idle_timeout
   idle_timeout    = "5m"
   time_to_login   = "1m"           # from the connection to the password

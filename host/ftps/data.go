@@ -3,9 +3,7 @@ package ftps
 import (
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 )
@@ -29,45 +27,37 @@ func (d *driver) passive(library net.Listener) (net.Listener, error) {
 		return nil, err
 	}
 	d.session.closePassive(nil) // the last one's port may be the only one
-	own, err := d.service.ports.listen(local.IP, local.Zone)
+	own, err := d.service.ports.open(local, d.session.peer.Addr())
 	if err != nil {
 		d.service.options.Log.Warn("no data connection possible", "service", d.service.options.Name, "peer", d.session.peer, "err", err)
 		return nil, err
 	}
-	l := &passiveListener{TCPListener: own, library: library, session: d.session}
+	l := &passiveListener{port: own, library: library, session: d.session}
 	d.session.closePassive(l)
 	return l, nil
 }
 
 // passiveListener waits for the one data connection of a transfer.
 type passiveListener struct {
-	*net.TCPListener
+	port
 	library net.Listener
 	session *session
 }
 
-// Accept returns the first connection that comes from the control connection's address.
+// Accept implements [net.Listener].
 func (l *passiveListener) Accept() (net.Conn, error) {
-	if err := l.SetDeadline(time.Now().Add(l.session.service.options.Limits.DataConnect)); err != nil {
+	conn, err := l.accept(l.session.service.options.Limits.DataConnect)
+	if err != nil {
 		return nil, err
 	}
-	for {
-		conn, err := l.TCPListener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if from, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil && from.Addr().Unmap() == l.session.peer.Addr() {
-			data := &dataConn{Conn: conn, session: l.session}
-			l.session.transferBegins(data)
-			return data, nil
-		}
-		_ = conn.Close() // somebody else's: it must not spoil the transfer
-	}
+	data := &dataConn{Conn: conn, session: l.session}
+	l.session.transferBegins(data)
+	return data, nil
 }
 
 // Close implements [net.Listener].
 func (l *passiveListener) Close() error {
-	return errors.Join(ignoreClosed(l.TCPListener.Close()), ignoreClosed(l.library.Close()))
+	return errors.Join(ignoreClosed(l.port.Close()), ignoreClosed(l.library.Close()))
 }
 
 func ignoreClosed(err error) error {
@@ -121,42 +111,4 @@ func (c *dataConn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() { c.session.transferEnds(c) })
 	return err
-}
-
-// portRing hands out passive ports in a shuffled order, so that the next one is usually free.
-type portRing struct {
-	mu    sync.Mutex
-	ports []int // empty: any port
-	next  int
-}
-
-// mostPorts is how many ports are tried for one transfer.
-const mostPorts = 128
-
-func newPortRing(first, last int) *portRing {
-	r := &portRing{}
-	if first == 0 {
-		return r
-	}
-	for port := first; port <= last; port++ {
-		r.ports = append(r.ports, port)
-	}
-	rand.Shuffle(len(r.ports), func(i, j int) { r.ports[i], r.ports[j] = r.ports[j], r.ports[i] })
-	return r
-}
-
-func (r *portRing) listen(ip net.IP, zone string) (*net.TCPListener, error) {
-	if len(r.ports) == 0 {
-		return net.ListenTCP("tcp", &net.TCPAddr{IP: ip, Zone: zone})
-	}
-	for range min(len(r.ports), mostPorts) {
-		r.mu.Lock()
-		port := r.ports[r.next]
-		r.next = (r.next + 1) % len(r.ports)
-		r.mu.Unlock()
-		if l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ip, Zone: zone, Port: port}); err == nil {
-			return l, nil
-		}
-	}
-	return nil, errors.New("no passive port is free")
 }

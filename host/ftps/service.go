@@ -116,7 +116,7 @@ type Service struct {
 	authority Authority
 	recorder  Recorder
 	settings  atomic.Pointer[settings]
-	ports     *portRing
+	ports     *ports
 	buffers   sync.Pool // of *[]byte, for transfers
 	refusals  refusedSums
 
@@ -135,7 +135,7 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 		options:   o,
 		authority: authority,
 		recorder:  recorder,
-		ports:     newPortRing(o.PassiveFirst, o.PassiveLast),
+		ports:     newPorts(o.PassiveFirst, o.PassiveLast),
 		buffers:   sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 		refusals:  refusedSums{sums: map[events.Reason]*refusedSum{}},
 		sessions:  map[*session]struct{}{},
@@ -258,6 +258,7 @@ func (s *Service) Shutdown(ctx context.Context) {
 		}
 	}
 	s.running.Wait()
+	s.ports.close()
 	s.sumUpAll()
 }
 

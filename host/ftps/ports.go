@@ -1,0 +1,205 @@
+package ftps
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+)
+
+// ports are where data connections come in. Without a range each transfer has a free port of its own. The ports of a range are
+// shared: each waits for one client of every address at the same time, so that a few are enough for many.
+type ports struct {
+	numbers []int // shuffled, so that the next one is usually free; empty: there is no range
+
+	mu     sync.Mutex
+	next   int
+	shared map[netip.AddrPort]*sharedPort
+	closed bool
+}
+
+// port is where one data connection may come in.
+type port interface {
+	// accept returns the first connection that comes from the control connection's address.
+	accept(within time.Duration) (net.Conn, error)
+	Addr() net.Addr
+	Close() error
+}
+
+// mostPorts is how many ports are tried for one transfer.
+const mostPorts = 128
+
+var errNoPort = errors.New("no passive port is free")
+
+func newPorts(first, last int) *ports {
+	p := &ports{shared: map[netip.AddrPort]*sharedPort{}}
+	if first == 0 {
+		return p
+	}
+	for number := first; number <= last; number++ {
+		p.numbers = append(p.numbers, number)
+	}
+	rand.Shuffle(len(p.numbers), func(i, j int) { p.numbers[i], p.numbers[j] = p.numbers[j], p.numbers[i] })
+	return p
+}
+
+// open waits for a connection of peer on an address of ours.
+func (p *ports) open(local *net.TCPAddr, peer netip.Addr) (port, error) {
+	if len(p.numbers) == 0 {
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: local.IP, Zone: local.Zone})
+		return &ownPort{l, peer}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range min(len(p.numbers), mostPorts) {
+		at := net.TCPAddr{IP: local.IP, Zone: local.Zone, Port: p.numbers[p.next]}
+		p.next = (p.next + 1) % len(p.numbers)
+		if place := p.reserve(at, peer); place != nil {
+			return place, nil
+		}
+	}
+	return nil, errNoPort
+}
+
+// reserve is called with the lock. It returns nil if the port is another program's, or somebody of the address is waited for already.
+func (p *ports) reserve(at net.TCPAddr, peer netip.Addr) port {
+	if p.closed {
+		return nil
+	}
+	one := p.shared[at.AddrPort()]
+	if one == nil {
+		l, err := net.ListenTCP("tcp", &at)
+		if err != nil {
+			return nil
+		}
+		one = &sharedPort{ports: p, listener: l, waiting: map[netip.Addr]*reservation{}}
+		p.shared[at.AddrPort()] = one
+		go one.serve()
+	}
+	if one.waiting[peer] != nil {
+		return nil
+	}
+	r := &reservation{port: one, peer: peer, conns: make(chan net.Conn, 1), done: make(chan struct{})}
+	one.waiting[peer] = r
+	return r
+}
+
+// close ends the listening, when no session is left.
+func (p *ports) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, one := range p.shared {
+		_ = one.listener.Close()
+	}
+}
+
+func peerOf(conn net.Conn) netip.Addr {
+	from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return from.Addr().Unmap()
+}
+
+// ownPort is for one transfer.
+type ownPort struct {
+	*net.TCPListener
+	peer netip.Addr
+}
+
+func (o *ownPort) accept(within time.Duration) (net.Conn, error) {
+	if err := o.SetDeadline(time.Now().Add(within)); err != nil {
+		return nil, err
+	}
+	for {
+		conn, err := o.AcceptTCP()
+		if err != nil {
+			return nil, err
+		}
+		if peerOf(conn) == o.peer {
+			return conn, nil
+		}
+		_ = conn.Close() // somebody else's: it must not spoil the transfer
+	}
+}
+
+// sharedPort hands connections to who waits for their address.
+type sharedPort struct {
+	ports    *ports
+	listener *net.TCPListener
+	waiting  map[netip.Addr]*reservation // guarded by ports.mu
+}
+
+func (s *sharedPort) serve() {
+	for {
+		conn, err := s.listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil: // out of file descriptors, for example
+			time.Sleep(10 * time.Millisecond)
+		default:
+			s.give(conn)
+		}
+	}
+}
+
+func (s *sharedPort) give(conn net.Conn) {
+	peer := peerOf(conn)
+	s.ports.mu.Lock()
+	defer s.ports.mu.Unlock()
+	r := s.waiting[peer]
+	if r == nil {
+		_ = conn.Close()
+		return
+	}
+	delete(s.waiting, peer)
+	r.conns <- conn // it has room for this one
+}
+
+// reservation is a place on a shared port.
+type reservation struct {
+	port  *sharedPort
+	peer  netip.Addr
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (r *reservation) accept(within time.Duration) (net.Conn, error) {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case conn := <-r.conns:
+		return conn, nil
+	case <-r.done:
+		return nil, net.ErrClosed
+	case <-timer.C:
+		return nil, os.ErrDeadlineExceeded
+	}
+}
+
+// Addr implements port.
+func (r *reservation) Addr() net.Addr { return r.port.listener.Addr() }
+
+// Close implements port.
+func (r *reservation) Close() error {
+	r.once.Do(func() {
+		r.port.ports.mu.Lock()
+		defer r.port.ports.mu.Unlock()
+		if r.port.waiting[r.peer] == r {
+			delete(r.port.waiting, r.peer)
+		}
+		close(r.done)
+		select {
+		case conn := <-r.conns: // it came, and nobody asked for it
+			_ = conn.Close()
+		default:
+		}
+	})
+	return nil
+}
