@@ -151,7 +151,11 @@ func TestCertificateErrors(t *testing.T) {
 
 // Whatever lines a stranger sends: an answer or the end, and the service goes on.
 func FuzzCommands(f *testing.F) {
-	for _, s := range []string{"NOOP", "USER x\r\nPASS y", "AUTH TLS", "FEAT\r\nSYST\r\nHELP", "SITE CHMOD", "OPTS HASH", "\x00\xff", "MODE Z", strings.Repeat("A", 5000), "CLNT\r\nLANG", "PASV\r\nEPSV\r\nPORT 1"} {
+	for _, s := range []string{
+		"NOOP", "USER x\r\nPASS y", "AUTH TLS", "FEAT\r\nSYST\r\nHELP", "SITE CHMOD", "OPTS HASH", "\x00\xff", "MODE Z", strings.Repeat("A", 5000), "CLNT\r\nLANG", "PASV\r\nEPSV\r\nPORT 1",
+		"HASH x\r\nOPTS HASH MD5\r\nXCRC \"a b\" 1 2", "SITE UTIME 20200102030405 x\r\nSITE QUOTA\r\nSITE WHO", "ALLO 99999999999999999999\r\nALLO -1\r\nAVBL /", "REST -1\r\nMFMT 2020 x\r\nMLST",
+		"\xff\xf4\xf2ABOR\r\nABOR", "STAT\r\nSTAT /\r\nSTAT *", "EPSV ALL\r\nEPSV 2\r\nEPRT |1|1|1|", "MKD \x00\r\nRNFR /\r\nRNTO /", "PASS\r\nUSER\r\nPASS x", "SITE PSWD \"a \"b",
+	} {
 		f.Add(s, true)
 		f.Add(s, false)
 	}
@@ -168,6 +172,9 @@ func FuzzCommands(f *testing.F) {
 		reply, _ := io.ReadAll(io.LimitReader(c.raw, 1<<20))
 		if strings.Contains(string(reply), "Unhandled internal error") {
 			t.Errorf("%q panicked: %s", lines, reply)
+		}
+		if strings.Contains(string(reply), filepath.Dir(fx.home)) {
+			t.Errorf("%q: a path of the server: %s", lines, reply)
 		}
 		fx.dial()
 	})

@@ -36,6 +36,13 @@ func (s *Service) Sessions() []Info {
 	return all
 }
 
+// Connections counts those that are open, logged in or not.
+func (s *Service) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions)
+}
+
 func (sess *session) info() (info Info, loggedIn bool) {
 	busy := sess.busy()
 	sess.mu.Lock()
