@@ -32,14 +32,26 @@ func (s *server) targets() []target {
 
 func TestClients(t *testing.T) {
 	needPrograms(t, "curl", "lftp", "python3")
-	s := newServer(t, "")
-	for _, e := range s.targets() {
+	explicit6, implicit6 := "[::1]:"+freePort(t), "[::1]:"+freePort(t)
+	s := newServer(t, fmt.Sprintf(`
+service "ftps" "explicit6" {
+  listen = %q
+}
+service "ftps" "implicit6" {
+  listen = %q
+  tls    = "implicit"
+}
+`, explicit6, implicit6))
+	for _, e := range append(s.targets(), target{"explicit", explicit6}, target{"implicit", implicit6}) {
 		for _, version := range []string{"1.2", "1.3"} {
 			for _, client := range []struct {
 				name string
 				run  func(*testing.T, *server, target, string, string)
 			}{{"curl", withCurl}, {"lftp", withLftp}, {"ftplib", withFtplib}, {"go", withGo}, {"basic-ftp", withBasicFTP}, {"wget", withWget}} {
 				name := fmt.Sprintf("%s-%s-%s", client.name, e.mode, strings.ReplaceAll(version, ".", ""))
+				if strings.HasPrefix(e.addr, "[") {
+					name += "-ipv6"
+				}
 				t.Run(name, func(t *testing.T) {
 					s.addAccount(name)
 					client.run(t, s, e, version, name)
