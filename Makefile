@@ -64,8 +64,15 @@ check: plugins ## format, vet, staticcheck, tidy, import rules, known vulnerabil
 	elif echo "$$out" | grep -q 'fetching vulnerabilities\|dial tcp\|no such host\|connection refused\|Forbidden\|proxyconnect'; then echo "govulncheck: its data can't be had here"; \
 	else echo "$$out"; exit 1; fi
 
-bench: deps plugins ## measure: a table with units, compared within the run
-	$(GO) test -count=1 -tags bench -run TestBench -timeout 30m -v ./host/cmd/sallyport ./host/sandbox ./host/account ./host/bus | grep -v '^=== \|^--- '
+# ProFTPD, Pure-FTPd and vsftpd, which can't be installed beside each other, with the libraries that they need.
+PEERS := proftpd-core proftpd-mod-crypto libhiredis0.14 libmemcached11 libmemcachedutil2 libhashkit2 libpcre2-posix3 pure-ftpd pure-ftpd-common vsftpd
+
+bin/peers/usr/sbin/proftpd:
+	@if ! command -v apt-get >/dev/null; then echo "no apt-get: no comparison with other servers" >&2; exit 0; fi; \
+	mkdir -p bin/peers && cd bin/peers && apt-get update -qq && apt-get download -q $(PEERS) >/dev/null 2>&1; for package in *.deb; do dpkg -x $$package . && rm $$package; done
+
+bench: deps plugins bin/peers/usr/sbin/proftpd ## measure: tables with units, compared within the run, also with ProFTPD, Pure-FTPd and vsftpd
+	$(GO) test -count=1 -tags bench -run TestBench -timeout 60m -v ./host/cmd/sallyport ./host/sandbox ./host/account ./host/bus | grep -v '^=== \|^--- '
 
 soak: deps plugins ## what takes long: 1 GiB of files, a hundred kills, a thousand reloads, the hostile plugins without the rewrite
 	$(GO) test -count=1 -tags soak -run Soak -timeout 20m -v ./host/sandbox

@@ -34,7 +34,7 @@ service "ftps" "main" {
   data_idle_timeout    = "1m"      # a transfer on which nothing moves
   atomic_upload   = true           # a file gets its name when it is complete (APPE and REST excepted)
   sync_uploads    = false          # true: an upload is on the disk, whatever happens to the power, before the client hears that it is complete
-  umask           = "027"          # what new files and folders may not, in octal digits
+  umask           = "027"          # what new files and folders may not, in octal digits; what the umask of the process takes is taken too
   max_path_length = 2048           # bytes
   max_connections = 10000
   max_connections_per_source = 200 # from one address; of IPv6 from one /64

@@ -2,6 +2,8 @@ module github.com/sallyport-ftps/sallyport
 
 go 1.26.0
 
+godebug multipathtcp=0
+
 require (
 	filippo.io/age v1.3.2
 	github.com/alecthomas/kong v1.17.0

@@ -51,9 +51,10 @@ const (
 	askBytes       = 16 << 20 // requests to approvers, and as much of decisions
 	maxEvent       = 64 << 10
 	maxSubscribers = 256
-	maxSubjects    = 100     // subscriptions of one subscriber
-	maxPending     = 4 << 20 // bytes that a subscriber may lag behind; then it is disconnected
-	noteQueue      = 4096    // events that wait to be written; the oldest is dropped
+	maxSubjects    = 100                   // subscriptions of one subscriber
+	maxPending     = 4 << 20               // bytes that a subscriber may lag behind; then it is disconnected
+	gather         = 20 * time.Millisecond // that a note waits for others: one by one they would wake a dozen goroutines each
+	noteQueue      = 4096                  // events that wait to be written; the oldest is dropped
 	startTimeout   = 10 * time.Second
 	closeTimeout   = 5 * time.Second // for what is still to be written at the end
 	storeTimeout   = 5 * time.Second // for one event
@@ -201,6 +202,9 @@ func (b *Bus) Note(data events.Payload) {
 func (b *Bus) writeNotes(ctx context.Context) {
 	defer close(b.written)
 	for e := range b.notes {
+		if len(b.notes) == 0 {
+			time.Sleep(gather)
+		}
 		b.mu.Lock()
 		missing := b.missing
 		b.missing = map[string]uint64{}

@@ -14,10 +14,10 @@ func TestWithin(t *testing.T) {
 		stream   string
 		want     []string
 	}{
-		{[]string{root + ">"}, events.StreamRefusals, []string{root + "login.refused", root + "login.refusals", root + "source.>"}},
+		{[]string{root + ">"}, events.StreamRefusals, []string{root + "login.refused", root + "login.refusals", root + "connection.>", root + "source.>"}},
 		{[]string{root + "login.>"}, events.StreamAudit, []string{root + "login.accepted"}},
 		{[]string{root + "login.>"}, events.StreamActivity, nil},
-		{[]string{root + "*.refused"}, events.StreamRefusals, []string{root + "login.refused", root + "source.refused"}},
+		{[]string{root + "*.refused"}, events.StreamRefusals, []string{root + "login.refused", root + "connection.refused", root + "source.refused"}},
 		{[]string{root + "*.refused"}, events.StreamAudit, []string{root + "approval.refused", root + "account.refused", root + "password.refused", root + "approver.refused", root + "mail.refused", root + "server.refused"}},
 		{[]string{root + "account.locked", root + "account.>", root + "account.*"}, events.StreamAudit, []string{root + "account.>"}},
 		{[]string{root + "source.banned", root + "login.refused", root + "login.*"}, events.StreamRefusals, []string{root + "source.banned", root + "login.refused", root + "login.refusals"}},

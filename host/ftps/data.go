@@ -76,14 +76,17 @@ type dataConn struct {
 	armed   time.Time // when the idle deadline was last set
 }
 
-// handshakeReads is how many reads a TLS handshake takes at most, about.
-const handshakeReads = 8
+// handshakeReads is how many reads a TLS handshake takes at most, about. That of a data connection, which mostly resumes, is shorter.
+const (
+	handshakeReads     = 8
+	dataHandshakeReads = 3
+)
 
 // Read implements [net.Conn].
 func (c *dataConn) Read(p []byte) (int, error) {
 	c.arm()
 	n, err := c.Conn.Read(p)
-	if c.reads++; c.reads <= handshakeReads {
+	if c.reads++; c.reads <= dataHandshakeReads {
 		quickAck(c.Conn)
 	}
 	if errors.Is(err, io.EOF) {

@@ -111,7 +111,7 @@ func (n *notes) events() []events.Payload {
 }
 
 type fixture struct {
-	*testing.T
+	testing.TB
 	service   *ftps.Service
 	authority *authority
 	notes     *notes
@@ -121,12 +121,12 @@ type fixture struct {
 	implicit  bool
 }
 
-func newFixture(t *testing.T, change ...func(*ftps.Options)) *fixture {
+func newFixture(t testing.TB, change ...func(*ftps.Options)) *fixture {
 	t.Helper()
 	return newFixtureOn(t, "127.0.0.1:0", change...)
 }
 
-func newFixtureOn(t *testing.T, addr string, change ...func(*ftps.Options)) *fixture {
+func newFixtureOn(t testing.TB, addr string, change ...func(*ftps.Options)) *fixture {
 	t.Helper()
 	dir := t.TempDir()
 	home, private := filepath.Join(dir, "home"), filepath.Join(dir, "private")
@@ -141,7 +141,7 @@ func newFixtureOn(t *testing.T, addr string, change ...func(*ftps.Options)) *fix
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{T: t, authority: &authority{t: t, home: home, access: policy.FullAccess(), left: make(chan error, 9)}, notes: &notes{}, log: &bytes.Buffer{}, addr: listener.Addr().String(), home: home}
+	f := &fixture{TB: t, authority: &authority{t: t, home: home, access: policy.FullAccess(), left: make(chan error, 9)}, notes: &notes{}, log: &bytes.Buffer{}, addr: listener.Addr().String(), home: home}
 	o := ftps.Options{
 		Name: "main", Banner: "Sallyport", Listener: listener, Boot: "BOOT", Private: private, Quotas: ftps.NewQuotas(), Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
 		Settings: ftps.Settings{

@@ -1,6 +1,7 @@
 package ftps
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -49,7 +50,7 @@ func newPorts(first, last int) *ports {
 // open waits for a connection of peer on an address of ours.
 func (p *ports) open(local *net.TCPAddr, peer netip.Addr) (port, error) {
 	if len(p.numbers) == 0 {
-		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: local.IP, Zone: local.Zone})
+		l, err := listen(net.TCPAddr{IP: local.IP, Zone: local.Zone})
 		return &ownPort{l, peer}, err
 	}
 	p.mu.Lock()
@@ -71,7 +72,7 @@ func (p *ports) reserve(at net.TCPAddr, peer netip.Addr) port {
 	}
 	one := p.shared[at.AddrPort()]
 	if one == nil {
-		l, err := net.ListenTCP("tcp", &at)
+		l, err := listen(at)
 		if err != nil {
 			return nil
 		}
@@ -85,6 +86,15 @@ func (p *ports) reserve(at net.TCPAddr, peer netip.Addr) port {
 	r := &reservation{port: one, peer: peer, conns: make(chan net.Conn, 1), done: make(chan struct{})}
 	one.waiting[peer] = r
 	return r
+}
+
+// listen opens a port whose connections have no keep-alive, which would cost each of them four system calls: they have time limits.
+func listen(at net.TCPAddr) (*net.TCPListener, error) {
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", at.String())
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil // by its documentation
 }
 
 // close ends the listening, when no session is left.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -119,9 +120,6 @@ func (f *files) uploadAside(p place, replaced fs.FileInfo) (ftpserver.FileTransf
 	if info, err := p.root.Stat(path.Dir(p.rel)); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("the folder of the file: %w", fs.ErrNotExist)
 	}
-	if err := p.root.Mkdir(uploadDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, plain(err)
-	}
 	u := &upload{files: f, root: p.root, rel: p.rel, aside: uploadDir, moved: f.arriving(p.name), usage: f.quota(p), replaced: sizeOf(replaced)}
 	if err := u.take(amount{0, 1}); err != nil {
 		return nil, err
@@ -138,7 +136,16 @@ func (f *files) uploadAside(p place, replaced fs.FileInfo) (ftpserver.FileTransf
 // makeAside makes the file that an upload grows in, with the mode of the one that it will replace.
 func (f *files) makeAside(p place, replaced fs.FileInfo) (*os.File, error) {
 	aside := path.Join(uploadDir, f.service.options.Boot+"-"+rand.Text())
-	file, err := p.root.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.session.settings.fileMode())
+	open := func() (*os.File, error) {
+		return p.root.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.session.settings.fileMode())
+	}
+	file, err := open()
+	if errors.Is(err, fs.ErrNotExist) { // the first one
+		if err := p.root.Mkdir(uploadDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, plain(err)
+		}
+		file, err = open()
+	}
 	if err != nil {
 		return nil, plain(err)
 	}
@@ -295,13 +302,22 @@ func (d *download) Read(p []byte) (int, error) {
 func (d *download) WriteTo(w io.Writer) (int64, error) {
 	buf := d.files.service.buffers.Get().(*[]byte)
 	defer d.files.service.buffers.Put(buf)
-	from := d.files.session.slowed(struct{ io.Reader }{d.File}, d.files.session.rates.down)
+	from := d.files.session.slowed(yielding{d.File}, d.files.session.rates.down)
 	for _, digest := range d.digests {
 		from = io.TeeReader(from, digest)
 	}
 	n, err := io.CopyBuffer(w, from, *buf)
 	d.count(n)
 	return n, err
+}
+
+// yielding lets others run before each buffer. RATIONALE.md, "Why do transfers yield?".
+type yielding struct{ from io.Reader }
+
+// Read implements [io.Reader].
+func (y yielding) Read(p []byte) (int, error) {
+	runtime.Gosched()
+	return y.from.Read(p)
 }
 
 func (d *download) count(n int64) {
@@ -376,6 +392,7 @@ func (u *upload) ReadFrom(r io.Reader) (total int64, err error) {
 	defer summing.Wait()
 	r = u.files.session.slowed(r, u.files.session.rates.up)
 	for buf, next := *first, *second; ; buf, next = next, buf {
+		runtime.Gosched()
 		n, readErr := fill(r, buf)
 		if n > 0 {
 			if _, err := u.write(buf[:n]); err != nil {
