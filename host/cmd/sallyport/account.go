@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/host/account"
 	"github.com/sallyport-ftps/sallyport/host/admin"
+	"github.com/sallyport-ftps/sallyport/host/config"
 	"github.com/sallyport-ftps/sallyport/host/policy"
 	"github.com/sallyport-ftps/sallyport/host/secret"
 	"github.com/sallyport-ftps/sallyport/host/state"
@@ -162,9 +163,28 @@ func (cmd accountSet) Run(ctx context.Context, c *cli, s streams) error {
 		return errors.New("nothing to change; \"sallyport account set --help\" lists what can be")
 	}
 	change.Revision = state.Revision(cmd.Revision)
-	return cmd.onAccount(ctx, c, s, "changed", func(client *admin.Client) (account.Account, error) {
-		return client.ChangeAccount(ctx, cmd.Name, change)
+	var changed account.Account
+	err = cmd.onAccount(ctx, c, s, "changed", func(client *admin.Client) (_ account.Account, err error) {
+		changed, err = client.ChangeAccount(ctx, cmd.Name, change)
+		return changed, err
 	})
+	if err == nil && len(cmd.Factor) > 0 {
+		warnWithoutCodes(c, s, changed)
+	}
+	return err
+}
+
+// warnWithoutCodes says if an account has one-time codes as its second factor, and none to give.
+func warnWithoutCodes(c *cli, s streams, a account.Account) {
+	conf, err := config.Load(c.Config)
+	if err != nil || !a.CodesSince.IsZero() { // the change was made, whatever the file says now
+		return
+	}
+	for _, id := range a.SecondFactors {
+		if m, ok := conf.Authentication(id); ok && m.Plugin == bundledTOTP {
+			_, _ = fmt.Fprintf(s.err, "sallyport: warning: %s has no one-time codes and can't log in before it has: sallyport account totp %[1]s\n", a.Name)
+		}
+	}
 }
 
 type accountUnlock struct {
