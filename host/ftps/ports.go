@@ -48,9 +48,9 @@ func newPorts(first, last int) *ports {
 }
 
 // open waits for a connection of peer on an address of ours.
-func (p *ports) open(local *net.TCPAddr, peer netip.Addr) (port, error) {
+func (p *ports) open(ctx context.Context, local *net.TCPAddr, peer netip.Addr) (port, error) {
 	if len(p.numbers) == 0 {
-		l, err := listen(net.TCPAddr{IP: local.IP, Zone: local.Zone})
+		l, err := listen(ctx, net.TCPAddr{IP: local.IP, Zone: local.Zone})
 		return &ownPort{l, peer}, err
 	}
 	p.mu.Lock()
@@ -58,7 +58,7 @@ func (p *ports) open(local *net.TCPAddr, peer netip.Addr) (port, error) {
 	for range min(len(p.numbers), mostPorts) {
 		at := net.TCPAddr{IP: local.IP, Zone: local.Zone, Port: p.numbers[p.next]}
 		p.next = (p.next + 1) % len(p.numbers)
-		if place := p.reserve(at, peer); place != nil {
+		if place := p.reserve(ctx, at, peer); place != nil {
 			return place, nil
 		}
 	}
@@ -66,13 +66,13 @@ func (p *ports) open(local *net.TCPAddr, peer netip.Addr) (port, error) {
 }
 
 // reserve is called with the lock. It returns nil if the port is another program's, or somebody of the address is waited for already.
-func (p *ports) reserve(at net.TCPAddr, peer netip.Addr) port {
+func (p *ports) reserve(ctx context.Context, at net.TCPAddr, peer netip.Addr) port {
 	if p.closed {
 		return nil
 	}
 	one := p.shared[at.AddrPort()]
 	if one == nil {
-		l, err := listen(at)
+		l, err := listen(ctx, at)
 		if err != nil {
 			return nil
 		}
@@ -89,8 +89,8 @@ func (p *ports) reserve(at net.TCPAddr, peer netip.Addr) port {
 }
 
 // listen opens a port whose connections have no keep-alive, which would cost each of them four system calls: they have time limits.
-func listen(at net.TCPAddr) (*net.TCPListener, error) {
-	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", at.String())
+func listen(ctx context.Context, at net.TCPAddr) (*net.TCPListener, error) {
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", at.String())
 	if err != nil {
 		return nil, err
 	}
