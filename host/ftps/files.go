@@ -388,11 +388,7 @@ func (f *files) Remove(name string) error {
 	if info.IsDir() {
 		return errors.New("is a folder")
 	}
-	err = p.root.Remove(p.rel)
-	if err == nil {
-		f.quota(p).free(sizeOf(info))
-	}
-	return f.deleted(p, err)
+	return f.deleted(p, f.quota(p).remove(p.root, p.rel))
 }
 
 // deleted notes what is gone, if it is.
@@ -435,18 +431,14 @@ func (f *files) Rename(from, to string) error {
 	if old.root != fresh.root {
 		return errors.New("it can't be moved from one virtual folder to another: copy it")
 	}
-	replaced, err := fresh.root.Lstat(fresh.rel)
-	if err == nil && !f.access.At(fresh.name).Has(policy.DeleteFile) {
+	if _, err := fresh.root.Lstat(fresh.rel); err == nil && !f.access.At(fresh.name).Has(policy.DeleteFile) {
 		return errDenied
 	}
 	if err := f.staysAsItIs(old, fresh.name); err != nil {
 		return err
 	}
-	if err := old.root.Rename(old.rel, fresh.rel); err != nil {
+	if err := f.quota(fresh).rename(old.root, old.rel, fresh.rel, amount{}); err != nil {
 		return plain(err)
-	}
-	if old.rel != fresh.rel {
-		f.quota(fresh).free(sizeOf(replaced))
 	}
 	f.service.recorder.Note(&events.File{Login: f.session.login(), What: events.FileRenamedType, SessionID: f.session.id, Path: old.name, To: fresh.name})
 	return nil

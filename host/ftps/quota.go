@@ -13,12 +13,13 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/policy"
 )
 
-// usageGoodFor is how long what a home holds is believed without another look: others than we may change it. Before anybody is
-// refused we look again, but use no more than a twentieth of the time for that.
+// Others than we may change a home. So it is walked again after a while, which takes at most a hundredth of the time, and before
+// anybody is refused, which takes at most a twentieth.
 const (
-	usageGoodFor  = 10 * time.Minute
-	usageLeastFor = 100 * time.Millisecond
-	usageShare    = 20
+	usageLeast     = 10 * time.Second
+	usageSeldom    = 100
+	usageLeastFull = 100 * time.Millisecond
+	usageOften     = 20
 )
 
 // Quotas know how much the homes hold, for all services. Only those with a quota are counted.
@@ -89,41 +90,80 @@ func quotaError(limits policy.Limits, now amount) error {
 	return nil
 }
 
-// take counts more, or returns why that is too much. Credit is what goes away when this is complete.
-func (u *usage) take(root *os.Root, limits policy.Limits, more, credit amount, pending bool) error {
+// take counts more, or returns why that is too much. What the new file will replace, if it is there still, is as good as gone.
+func (u *usage) take(root *os.Root, limits policy.Limits, more amount, pending bool, replaces string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.look(root, usageGoodFor)
 	after := func() amount {
 		now := u.held
 		now.add(u.pending)
 		now.add(more)
-		now.add(credit.minus())
 		return now
 	}
-	if quotaError(limits, after()) != nil {
-		u.look(root, max(usageLeastFor, usageShare*u.took))
-		if err := quotaError(limits, after()); err != nil {
-			return err
+	u.look(root, max(usageLeast, usageSeldom*u.took))
+	err := quotaError(limits, after())
+	if err != nil {
+		u.look(root, max(usageLeastFull, usageOften*u.took))
+		now := after()
+		if pending {
+			now.add(sizeAt(root, replaces).minus())
 		}
+		err = quotaError(limits, now)
 	}
-	if pending {
+	switch {
+	case err != nil:
+	case pending:
 		u.pending.add(more)
-	} else {
+	default:
 		u.held.add(more)
 	}
-	return nil
+	return err
 }
 
-// settle is the end of what was pending: it stays, in place of what it replaced, or it goes.
-func (u *usage) settle(was, replaced amount, stays bool) {
+// drop ends what was pending, and stays so.
+func (u *usage) drop(was amount) {
+	if u == nil {
+		return
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.pending.add(was.minus())
-	if stays {
-		u.held.add(was)
-		u.held.add(replaced.minus())
+}
+
+// rename gives a file a name in place of what had it. What was pending of it is held from then on. Nobody else may count meanwhile:
+// what is replaced must be taken off once.
+func (u *usage) rename(root *os.Root, from, to string, was amount) error {
+	if u == nil {
+		return root.Rename(from, to)
 	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	replaced := amount{}
+	if from != to {
+		replaced = sizeAt(root, to)
+	}
+	if err := root.Rename(from, to); err != nil {
+		return err
+	}
+	u.pending.add(was.minus())
+	u.held.add(was)
+	u.held.add(replaced.minus())
+	return nil
+}
+
+// remove deletes a file.
+func (u *usage) remove(root *os.Root, name string) error {
+	if u == nil {
+		return root.Remove(name)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	gone := sizeAt(root, name)
+	err := root.Remove(name)
+	if err == nil {
+		u.held.add(gone.minus())
+	}
+	return err
 }
 
 // free notes what is gone.
@@ -140,7 +180,7 @@ func (u *usage) free(gone amount) {
 func (u *usage) now(root *os.Root) amount {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.look(root, usageGoodFor)
+	u.look(root, max(usageLeast, usageSeldom*u.took))
 	now := u.held
 	now.add(u.pending)
 	return now
@@ -171,9 +211,18 @@ func (u *usage) look(root *os.Root, goodFor time.Duration) {
 	u.held, u.counted, u.took = held, time.Now(), time.Since(start)
 }
 
+// sizeAt is what counts of a file; nothing if there is none.
+func sizeAt(root *os.Root, name string) amount {
+	info, err := root.Lstat(name)
+	if err != nil {
+		return amount{}
+	}
+	return sizeOf(info)
+}
+
 // sizeOf is what a file counts; a link counts as a small file.
 func sizeOf(info fs.FileInfo) amount {
-	if info == nil || info.IsDir() {
+	if info.IsDir() {
 		return amount{}
 	}
 	return amount{info.Size(), 1}

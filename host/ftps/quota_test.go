@@ -104,6 +104,53 @@ func (c *client) eventually(command, content, want string) (got string) {
 	return got
 }
 
+// Whoever deletes a file while it is being replaced gains nothing.
+func TestQuotaCountsWhatIsReplacedOnce(t *testing.T) {
+	f := newFixture(t)
+	f.authority.limits = policy.Limits{Bytes: 1000}
+	c, other := f.login(), f.login()
+	kilo := strings.Repeat("x", 1000)
+	c.store("STOR a", kilo)
+	for range 5 {
+		conn := c.data("STOR a")
+		if _, err := io.WriteString(conn, "x"); err != nil {
+			t.Fatal(err)
+		}
+		other.cmd(250, "DELE a")
+		_, _ = io.WriteString(conn, strings.Repeat(kilo, 10))
+		_ = conn.Close()
+		if code := c.code(); code != "552" {
+			t.Errorf("more than the quota: %s", code)
+		}
+		c.store("STOR a", kilo)
+	}
+	for range 5 { // both replace the same file
+		first, second := c.data("STOR a"), other.data("STOR a")
+		for _, conn := range []io.WriteCloser{first, second} {
+			_, _ = io.WriteString(conn, kilo)
+			_ = conn.Close()
+		}
+		c.code()
+		other.code()
+	}
+	if got := c.cmd(200, "SITE QUOTA"); got != "1000 of 1000 bytes, 1 files." {
+		t.Error(got)
+	}
+	if code := c.storing("STOR b", "x"); code != "552" {
+		t.Errorf("a byte more: %s", code)
+	}
+}
+
+// code is that of the next reply.
+func (c *client) code() string {
+	c.f.Helper()
+	line, err := c.text.ReadLine()
+	if err != nil {
+		c.f.Fatal(err)
+	}
+	return line[:3]
+}
+
 // Sessions of one user at the same time can't have more than the quota together.
 func TestQuotaIsShared(t *testing.T) {
 	f := newFixture(t)

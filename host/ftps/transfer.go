@@ -120,13 +120,13 @@ func (f *files) uploadAside(p place, replaced fs.FileInfo) (ftpserver.FileTransf
 	if info, err := p.root.Stat(path.Dir(p.rel)); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("the folder of the file: %w", fs.ErrNotExist)
 	}
-	u := &upload{files: f, root: p.root, rel: p.rel, aside: uploadDir, moved: f.arriving(p.name), usage: f.quota(p), replaced: sizeOf(replaced)}
+	u := &upload{files: f, root: p.root, rel: p.rel, aside: uploadDir, moved: f.arriving(p.name), usage: f.quota(p)}
 	if err := u.take(amount{0, 1}); err != nil {
 		return nil, err
 	}
 	aside, err := f.makeAside(p, replaced)
 	if err != nil {
-		u.settle(false)
+		u.usage.drop(u.taken)
 		return nil, err
 	}
 	u.File, u.aside = aside, path.Join(uploadDir, path.Base(aside.Name()))
@@ -355,9 +355,8 @@ type upload struct {
 	failed bool
 	since  int64 // bytes since the free space was looked at
 	usage  *usage
-	// taken is what it counts for the quota, and replaced what goes when it is complete.
-	taken, replaced amount
-	full            events.Reason // what was, when it was written
+	taken  amount        // what it counts for the quota before it is complete
+	full   events.Reason // what was, when it was written
 }
 
 // take counts more for the quota, if there is one.
@@ -366,20 +365,13 @@ func (u *upload) take(more amount) error {
 		return nil
 	}
 	pending := u.aside != ""
-	if err := u.usage.take(u.root, u.files.limits, more, u.replaced, pending); err != nil {
+	if err := u.usage.take(u.root, u.files.limits, more, pending, u.rel); err != nil {
 		return err
 	}
 	if pending {
 		u.taken.add(more)
 	}
 	return nil
-}
-
-// settle ends what was taken for an upload that grows aside.
-func (u *upload) settle(stays bool) {
-	if u.usage != nil && u.aside != "" {
-		u.usage.settle(u.taken, u.replaced, stays)
-	}
 }
 
 // ReadFrom implements [io.ReaderFrom]: it fills a large buffer before it writes, since TLS
@@ -464,29 +456,33 @@ func (u *upload) TransferError(error) { u.failed = true }
 // Close ends the upload: complete, it gets its name; otherwise nothing of it stays.
 func (u *upload) Close() error {
 	defer u.files.finish()
-	var err error
-	if u.files.session.settings.SyncUploads && !u.failed {
-		err = u.Sync()
-	}
-	err = errors.Join(err, u.File.Close())
-	if u.aside != "" {
-		if u.failed || err != nil {
-			_ = u.root.Remove(u.aside)
-		} else if err = u.root.Rename(u.aside, u.rel); err != nil {
-			_ = u.root.Remove(u.aside)
-		}
-	}
-	if u.files.session.settings.SyncUploads && err == nil && !u.failed {
-		err = syncFolder(u.root, path.Dir(u.rel)) // the name, too
-	}
-	complete := err == nil && !u.failed
-	u.settle(complete)
+	err := u.complete()
 	what := events.FileInterruptedType
-	if complete {
+	if err == nil && !u.failed {
 		u.files.session.filesUp.Add(1)
 		u.files.rememberUpload(u)
 		what = events.FileUploadedType
 	}
 	u.files.tell(u.moved, what, "up", u.full)
 	return plain(err)
+}
+
+// complete closes the file and gives it its name, both on the disk if that is wanted.
+func (u *upload) complete() (err error) {
+	sync := u.files.session.settings.SyncUploads && !u.failed
+	if sync {
+		err = u.Sync()
+	}
+	err = errors.Join(err, u.File.Close())
+	if u.aside != "" && !u.failed && err == nil {
+		err = u.usage.rename(u.root, u.aside, u.rel, u.taken)
+	}
+	if u.aside != "" && (u.failed || err != nil) {
+		u.usage.drop(u.taken)
+		_ = u.root.Remove(u.aside)
+	}
+	if sync && err == nil {
+		err = syncFolder(u.root, path.Dir(u.rel)) // the name, too
+	}
+	return err
 }
