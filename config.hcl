@@ -24,7 +24,7 @@ service "ftps" "main" {
   # }
   client_certificates = "off"      # or "request", or "require": of those that client_ca issued. Method "certificate" logs in by them
   # client_ca     = "/etc/sallyport/clients.pem"   # PEM
-  # client_crl    = ["/etc/sallyport/clients.crl"] # revocation lists, PEM or DER; then each issuer must have one, and its time not be over
+  # client_crl    = ["/etc/sallyport/clients.crl"] # revocation lists, PEM or DER; then each issuer must have one that is complete and whose time is not over
   # passive_ports = "50000-50100"  # for firewalls; each waits for one client of every address at a time. Without it any free port
   login_timeout   = "150s"         # a method's timeout < login_timeout < idle_timeout
   idle_timeout    = "5m"
@@ -118,7 +118,7 @@ group "default" {                  # what an account inherits; "default" always 
   max_upload_rate   = "0"          # bytes a second of one member over all sessions, such as "10MiB"; "0": no bound
   max_download_rate = "0"
   max_bytes         = "0"          # quota of the home folder, such as "10GiB", without its virtual folders; "0": no bound
-  max_files         = 0            # the same in files. sallyport account set NAME --max-bytes ... sets all four for one account
+  max_files         = 0            # the same in files and folders. sallyport account set NAME --max-bytes ... sets all four for one account
 
   # Other rules for the passwords of its members; what is not said is as for all.
   # password_policy {

@@ -55,11 +55,12 @@ type Certificate struct {
 }
 
 // proof is what the client proves with who it is. Only attempts with the same proof are equal.
+// The digest has a fixed length, so that no password looks like one with a certificate.
 func (a Attempt) proof() secret.Text {
 	if a.Certificate == nil {
-		return a.Password
+		return secret.New("password " + a.Password.Reveal())
 	}
-	return secret.New(a.Certificate.SHA256 + "\x00" + a.Password.Reveal())
+	return secret.New("certificate " + a.Certificate.SHA256 + " " + a.Password.Reveal())
 }
 
 // Chain gives the methods of a service as they are now. They can be asked until release is called,

@@ -32,7 +32,7 @@ type ClientCertificates struct {
 
 var (
 	errNoCertificate = errors.New("the client shows no certificate, and the service requires one")
-	errOther         = errors.New("the data connection shows another certificate than its control connection, or none")
+	errOther         = errors.New("the data connection shows another certificate than its control connection, or none where one is required")
 )
 
 // LoadClientCertificates reads the authorities, and the revocation lists of which the time must not be over, in PEM or DER.
@@ -46,11 +46,11 @@ func LoadClientCertificates(authorities string, lists []string) (c ClientCertifi
 		return c, fmt.Errorf("client_ca: %s holds no certificate in PEM", authorities)
 	}
 	for _, file := range lists {
-		list, err := loadRevocations(file)
+		all, err := loadRevocations(file)
 		if err != nil {
 			return c, fmt.Errorf("client_crl: %s: %w", file, err)
 		}
-		c.Revoked = append(c.Revoked, list)
+		c.Revoked = append(c.Revoked, all...)
 	}
 	return c, nil
 }
@@ -73,22 +73,32 @@ func ParseCertificates(text []byte) (all []*x509.Certificate, err error) {
 	return all, nil
 }
 
-func loadRevocations(file string) (*x509.RevocationList, error) {
-	der, err := os.ReadFile(file)
+// loadRevocations reads the lists in a file: any number in PEM, or one in DER.
+func loadRevocations(file string) (all []*x509.RevocationList, err error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	if block, _ := pem.Decode(der); block != nil {
-		der = block.Bytes
+	block, rest := pem.Decode(text)
+	if block == nil {
+		block = &pem.Block{Bytes: text}
 	}
-	list, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return nil, err
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		list, err := x509.ParseRevocationList(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		for _, extension := range list.Extensions { // a part of a list must not be taken for the whole (RFC 5280, section 5.2)
+			if extension.Critical {
+				return nil, fmt.Errorf("the list of %s is for a part of the certificates only, or otherwise special (critical extension %s): a complete list is needed", list.Issuer, extension.Id)
+			}
+		}
+		if !current(list) {
+			return nil, fmt.Errorf("the list of %s was good until %s: put a new one there, and reload", list.Issuer, list.NextUpdate.Format(time.RFC3339))
+		}
+		all = append(all, list)
 	}
-	if !current(list) {
-		return nil, fmt.Errorf("it was good until %s: put a new one there, and reload", list.NextUpdate.Format(time.RFC3339))
-	}
-	return list, nil
+	return all, nil
 }
 
 func current(list *x509.RevocationList) bool {
@@ -125,30 +135,30 @@ func (c ClientCertificates) revoked(chain []*x509.Certificate) error {
 		return nil
 	}
 	for i, one := range chain[:len(chain)-1] {
-		list := c.listOf(one, chain[i+1])
-		switch {
-		case list == nil:
-			return fmt.Errorf("client certificate %s: there is no revocation list of its issuer %s", subject(one), one.Issuer)
-		case !current(list):
-			return fmt.Errorf("client certificate %s: the revocation list of %s was good until %s", subject(one), one.Issuer, list.NextUpdate.Format(time.RFC3339))
-		}
-		for _, entry := range list.RevokedCertificateEntries {
-			if entry.SerialNumber.Cmp(one.SerialNumber) == 0 {
-				return fmt.Errorf("client certificate %s was revoked at %s", subject(one), entry.RevocationTime.Format(time.RFC3339))
+		known := false
+		for _, list := range c.listsOf(one, chain[i+1]) {
+			known = known || current(list)
+			for _, entry := range list.RevokedCertificateEntries {
+				if entry.SerialNumber.Cmp(one.SerialNumber) == 0 {
+					return fmt.Errorf("client certificate %s was revoked at %s", subject(one), entry.RevocationTime.Format(time.RFC3339))
+				}
 			}
+		}
+		if !known {
+			return fmt.Errorf("client certificate %s: there is no revocation list of its issuer %s, or its time is over", subject(one), one.Issuer)
 		}
 	}
 	return nil
 }
 
-// listOf is the newest list that the issuer signed.
-func (c ClientCertificates) listOf(one, issuer *x509.Certificate) (newest *x509.RevocationList) {
+// listsOf are those that the issuer signed. What is in any of them is revoked.
+func (c ClientCertificates) listsOf(one, issuer *x509.Certificate) (all []*x509.RevocationList) {
 	for _, list := range c.Revoked {
-		if bytes.Equal(list.RawIssuer, one.RawIssuer) && list.CheckSignatureFrom(issuer) == nil && (newest == nil || list.ThisUpdate.After(newest.ThisUpdate)) {
-			newest = list
+		if bytes.Equal(list.RawIssuer, one.RawIssuer) && list.CheckSignatureFrom(issuer) == nil {
+			all = append(all, list)
 		}
 	}
-	return newest
+	return all
 }
 
 func subject(c *x509.Certificate) string {
@@ -189,7 +199,8 @@ func (sess *session) verifyControl(state tls.ConnectionState) error {
 	return nil
 }
 
-// verifySame wants that a data connection that does not resume shows the certificate of its control connection.
+// verifySame wants that a data connection that does not resume shows the certificate of its control connection. Where none is required it may
+// show none: there session_reuse decides.
 func (sess *session) verifySame(state tls.ConnectionState) error {
 	sess.mu.Lock()
 	id := sess.certificate

@@ -33,6 +33,24 @@ func TestTooManyCommands(t *testing.T) {
 	if last := flood(f.dial(), 10_000); last != "421 These are too many commands." {
 		t.Errorf("in clear text: %q", last)
 	}
+	foreign := f.dial()
+	go func() {
+		for foreign.text.PrintfLine("AUTH X") == nil {
+		}
+	}()
+	n := 0
+	for {
+		line, err := foreign.text.ReadLine()
+		if err != nil {
+			break
+		}
+		if n++; strings.HasPrefix(line, "421") {
+			break
+		}
+	}
+	if n > 100 {
+		t.Errorf("%d replies to AUTH X", n)
+	}
 	secured := f.secure()
 	secured.cmd(331, "USER alice")
 	if last := flood(secured, 10_000); last != "421 These are too many commands." {
@@ -50,7 +68,7 @@ func TestTooManyCommands(t *testing.T) {
 		t.Errorf("%+v", closed)
 	}
 	f.service.Shutdown(t.Context())
-	if n := f.refusals(events.TooManyCommands); n != 3 {
+	if n := f.refusals(events.TooManyCommands); n != 4 {
 		t.Errorf("%d were told of", n)
 	}
 	if n := strings.Count(f.log.String(), "reason=too_many_commands"); n != 3 { // the first, the sum, and the session

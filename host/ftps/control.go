@@ -62,6 +62,10 @@ func (c *control) Read(p []byte) (int, error) {
 			return 0, c.notice(err)
 		}
 		if foreignAuth(string(line)) {
+			if !c.commands.take(time.Now()) {
+				c.session.tooManyCommands()
+				return 0, net.ErrClosed
+			}
 			if _, err := c.Write([]byte("504 Only AUTH TLS is known here.\r\n")); err != nil {
 				return 0, err
 			}

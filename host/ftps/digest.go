@@ -14,7 +14,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"time"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
 
@@ -57,15 +56,16 @@ func (d digests) sum(algo ftpserver.HASHAlgo) string {
 	return ""
 }
 
-// knownFile is a file whose digests were computed already.
+// knownFile is a file whose digests were computed already, as it was then.
 type knownFile struct {
-	size     int64
-	modified time.Time
-	sums     map[ftpserver.HASHAlgo]string
+	info os.FileInfo
+	sums map[ftpserver.HASHAlgo]string
 }
 
+// is reports whether it is this file, unchanged. Clients set the time of a file as they like, and rename: so its identity counts, and the
+// time of the last change of any kind, which nobody sets.
 func (k knownFile) is(info os.FileInfo) bool {
-	return k.size == info.Size() && k.modified.Equal(info.ModTime())
+	return k.info != nil && os.SameFile(k.info, info) && k.info.Size() == info.Size() && k.info.ModTime().Equal(info.ModTime()) && changed(k.info).Equal(changed(info))
 }
 
 // wantedDigests are those that a session asked for before: who asks after one upload asks after the next, and then nothing is read again.
@@ -86,16 +86,17 @@ func (f *files) remember(name string, info os.FileInfo, sums map[ftpserver.HASHA
 	if f.known == nil || len(f.known) >= maxKnown {
 		f.known = map[string]knownFile{}
 	}
-	f.known[name] = knownFile{info.Size(), info.ModTime(), sums}
+	f.known[name] = knownFile{info, sums}
 }
 
-// rememberUpload keeps what was computed of a file that came whole.
+// rememberUpload keeps what was computed of a file that came whole, if it is the one that has the name now, and nobody has written to it
+// since. A file that grows in its place anybody may write to.
 func (f *files) rememberUpload(u *upload) {
-	if len(u.digests) == 0 {
+	if len(u.digests) == 0 || u.aside == "" || u.before == nil {
 		return
 	}
-	info, err := u.root.Stat(u.rel)
-	if err != nil || info.Size() != u.bytes {
+	info, err := u.root.Lstat(u.rel)
+	if err != nil || info.Size() != u.bytes || !os.SameFile(info, u.before) || !info.ModTime().Equal(u.before.ModTime()) {
 		return
 	}
 	sums := map[ftpserver.HASHAlgo]string{}
@@ -147,11 +148,16 @@ func (f *files) ComputeHash(name string, algo ftpserver.HASHAlgo, start, end int
 
 // read reads a part of a file.
 func (f *files) read(name string, start, n int64, to io.Writer) error {
-	file, err := f.GetHandle(name, os.O_RDONLY, start)
+	if err := f.begin(); err != nil {
+		return err
+	}
+	file, err := f.download(name, start, false)
 	if err != nil {
+		f.finish()
 		return err
 	}
 	defer func() { _ = file.Close() }()
+	f.service.reads.Add(1)
 	if _, err := file.Seek(start, io.SeekStart); err != nil {
 		return plain(err)
 	}

@@ -3,12 +3,14 @@ package ftps_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/ftps"
 )
 
@@ -16,54 +18,86 @@ import (
 func TestDigestsAreNotReadTwice(t *testing.T) {
 	f := newFixture(t, func(o *ftps.Options) { o.Digests = ftps.DigestUploads })
 	c := f.login()
-	content := strings.Repeat("0123456789", 100_000)
+	content, other := strings.Repeat("0123456789", 100_000), strings.Repeat("9876543210", 100_000)
 	sum := func(text string) string { d := sha256.Sum256([]byte(text)); return hex.EncodeToString(d[:]) }
+	reads := func(want int64) {
+		t.Helper()
+		if got := f.service.Reads(); got != want {
+			t.Errorf("%d times read, want %d", got, want)
+		}
+	}
 	c.store("STOR a", content)
-	file := filepath.Join(f.home, "a")
-	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Other bytes of the same size and time: who reads again sees them.
-	other := strings.Repeat("9876543210", 100_000)
-	change := func(text string, when time.Time) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(file, when, when); err != nil {
-			t.Fatal(err)
+	for command, code := range map[string]int{"XSHA256 a": 250, "HASH a": 213} {
+		if got := c.cmd(code, "%s", command); !strings.Contains(got, sum(content)) {
+			t.Errorf("%s: %s", command, got)
 		}
 	}
-	change(other, info.ModTime())
-	if got := c.cmd(250, "XSHA256 a"); !strings.Contains(got, sum(content)) {
-		t.Errorf("read again: %s", got)
-	}
-	if got := c.cmd(213, "HASH a"); !strings.Contains(got, sum(content)) || !strings.Contains(got, "SHA-256 0-1000000") {
-		t.Errorf("read again: %s", got)
-	}
-	if got := c.cmd(250, "XSHA256 a 0 500000"); !strings.Contains(got, sum(other[:500_000])) {
+	reads(0)
+	if got := c.cmd(250, "XSHA256 a 0 500000"); !strings.Contains(got, sum(content[:500_000])) {
 		t.Errorf("a part: %s", got)
 	}
-	change(other, info.ModTime().Add(time.Second))
-	if got := c.cmd(250, "XSHA256 a"); !strings.Contains(got, sum(other)) {
-		t.Errorf("after a change: %s", got)
+	reads(1)
+	first := map[string]string{"XCRC": c.cmd(250, "XCRC a"), "MD5": c.cmd(250, "MD5 a")}
+	reads(3)
+	c.store("STOR a", content) // now it computes what was asked for before, too
+	for command, want := range first {
+		if got := c.cmd(250, "%s a", command); got != want {
+			t.Errorf("%s: %s, want %s", command, got, want)
+		}
 	}
-	// The next upload computes what was asked for before, too.
-	want := map[string]string{"XCRC": c.cmd(250, "XCRC a"), "MD5": c.cmd(250, "MD5 a")}
-	c.store("STOR a", other)
-	if info, err = os.Stat(file); err != nil {
+	reads(3)
+
+	// Other bytes of the same size and time, by whoever wrote, moved or dated them.
+	file := filepath.Join(f.home, "a")
+	when := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	c.cmd(213, "MFMT 20200102030405 a")
+	_ = c.cmd(250, "XSHA256 a")
+	time.Sleep(20 * time.Millisecond) // file systems count so
+	if err := os.WriteFile(file, []byte(other), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	change(content, info.ModTime())
-	for command, text := range want {
-		if got := c.cmd(250, "%s a", command); got != text {
-			t.Errorf("%s: %s, want %s", command, got, text)
-		}
+	if err := os.Chtimes(file, when, when); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.cmd(250, "XSHA256 a"); !strings.Contains(got, sum(other)) {
+		t.Errorf("written to by others: %s", got)
+	}
+	c.store("STOR b", content)
+	c.cmd(213, "MFMT 20200102030405 b")
+	_ = c.cmd(250, "XSHA256 b")
+	c.cmd(350, "RNFR b")
+	c.cmd(250, "RNTO a")
+	if got := c.cmd(250, "XSHA256 a"); !strings.Contains(got, sum(content)) {
+		t.Errorf("after a rename: %s", got)
 	}
 	c.cmd(501, "XSHA256 a x")
 	c.cmd(550, "XSHA256 a 5 2")
 	c.cmd(550, "XSHA256 a 0 2000000")
 	c.cmd(550, "XSHA256 ../../etc/passwd")
+}
+
+// A download is told of also if the next command is there before it begins.
+func TestPipelinedDownloadIsToldOf(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.Digests = ftps.DigestAll })
+	c := f.login()
+	c.store("STOR a", "content")
+	addr := c.epsv()
+	if _, err := io.WriteString(c.raw, "RETR a\r\nSTAT\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	conn, done := c.connect(addr)
+	defer done()
+	if got, err := io.ReadAll(conn); err != nil || string(got) != "content" {
+		t.Errorf("%q, %v", got, err)
+	}
+	waitFor(t, func() bool {
+		for _, e := range f.notes.events() {
+			if file, ok := e.(*events.File); ok && file.What == events.FileDownloadedType && file.SHA256 != "" {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func TestUmaskAndSync(t *testing.T) {

@@ -372,7 +372,17 @@ func (f *files) Mkdir(name string, _ os.FileMode) error {
 	if f.holdsMount(p.name) {
 		return fs.ErrExist
 	}
-	return plain(p.root.Mkdir(p.rel, f.session.settings.dirMode()))
+	usage, one := f.quota(p), amount{0, 1}
+	if usage != nil {
+		if err := usage.take(p.root, f.limits, one, false, ""); err != nil {
+			return err
+		}
+	}
+	if err := p.root.Mkdir(p.rel, f.session.settings.dirMode()); err != nil {
+		usage.free(one)
+		return plain(err)
+	}
+	return nil
 }
 
 // Remove implements afero.Fs: DELE, files only.
@@ -412,7 +422,7 @@ func (f *files) RemoveDir(name string) error {
 	case !info.IsDir():
 		return errors.New("is not a folder")
 	}
-	return f.deleted(p, p.root.Remove(p.rel))
+	return f.deleted(p, f.quota(p).remove(p.root, p.rel))
 }
 
 // Rename implements afero.Fs. What is there under the new name already is replaced, if it may be deleted.

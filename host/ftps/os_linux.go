@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -93,4 +94,12 @@ func freeBytes(path string) (int64, error) {
 		return 0, fmt.Errorf("free space of %s: %w", path, err)
 	}
 	return int64(stat.Bavail) * stat.Bsize, nil
+}
+
+// changed is when anything of a file was last changed: content, name, owner, times.
+func changed(info os.FileInfo) time.Time {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return time.Unix(stat.Ctim.Unix())
+	}
+	return time.Now() // not known: always another
 }

@@ -138,9 +138,11 @@ func (u *usage) rename(root *os.Root, from, to string, was amount) error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	replaced := amount{}
-	if from != to {
-		replaced = sizeAt(root, to)
+	replaced := sizeAt(root, to)
+	if old, err := root.Lstat(from); err == nil {
+		if other, err := root.Lstat(to); err == nil && os.SameFile(old, other) {
+			replaced = amount{} // two names of one file: rename(2) does nothing
+		}
 	}
 	if err := root.Rename(from, to); err != nil {
 		return err
@@ -200,7 +202,7 @@ func (u *usage) look(root *os.Root, goodFor time.Duration) {
 			return nil
 		case entry.IsDir() && path.Base(name) == uploadDir:
 			return fs.SkipDir
-		case entry.IsDir():
+		case name == ".":
 			return nil
 		}
 		if info, err := entry.Info(); err == nil {
@@ -220,10 +222,10 @@ func sizeAt(root *os.Root, name string) amount {
 	return sizeOf(info)
 }
 
-// sizeOf is what a file counts; a link counts as a small file.
+// sizeOf is what a file counts. A folder is a file without content, and a link a small one.
 func sizeOf(info fs.FileInfo) amount {
 	if info.IsDir() {
-		return amount{}
+		return amount{0, 1}
 	}
 	return amount{info.Size(), 1}
 }

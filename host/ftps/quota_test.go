@@ -141,6 +141,33 @@ func TestQuotaCountsWhatIsReplacedOnce(t *testing.T) {
 	}
 }
 
+// Folders count as files, and two names of one file are not taken for two files when one is given to the other.
+func TestQuotaOfFoldersAndLinks(t *testing.T) {
+	f := newFixture(t)
+	f.authority.limits = policy.Limits{Files: 3, Bytes: 3000}
+	c := f.login()
+	c.cmd(257, "MKD a")
+	c.cmd(257, "MKD a/b")
+	c.cmd(550, "MKD a/b") // is there already: counts for nothing
+	c.cmd(257, "MKD a/c")
+	c.cmd(550, "MKD a/d")
+	c.cmd(250, "RMD a/b")
+	if code := c.storing("STOR x", strings.Repeat("x", 1000)); code != "226" {
+		t.Errorf("%s: %s", code, c.cmd(200, "SITE QUOTA"))
+	}
+	c.cmd(250, "RMD a/c")
+	if err := os.Link(filepath.Join(f.home, "x"), filepath.Join(f.home, "y")); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		c.cmd(350, "RNFR x")
+		c.cmd(250, "RNTO y")
+	}
+	if got := c.cmd(200, "SITE QUOTA"); got != "1000 of 3000 bytes, 2 of 3 files." { // and not less; the link is seen at the next count
+		t.Error(got)
+	}
+}
+
 // code is that of the next reply.
 func (c *client) code() string {
 	c.f.Helper()

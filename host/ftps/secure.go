@@ -47,6 +47,7 @@ func (sess *session) dataTLS() *tls.Config {
 	config := sess.controlTLS().Clone()
 	config.NextProtos = dataProtocols()
 	config.VerifyConnection = sess.verifyData
+	config.WrapSession, config.UnwrapSession = sess.wrap, sess.unwrap
 	config.DynamicRecordSizingDisabled = true // small records first are for who shows a page early; each costs a system call
 	return config
 }
@@ -74,4 +75,30 @@ func (sess *session) verifyData(state tls.ConnectionState) error {
 		return errNotResumed
 	}
 	return nil
+}
+
+// unbound marks tickets that a data connection got which did not resume. With TLS 1.3 they are on their way before verifyData can
+// refuse: without a mark a stranger who was refused once would resume the next time.
+const unbound = "unbound"
+
+// wrap makes a ticket on a data connection.
+func (sess *session) wrap(state tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
+	if !state.DidResume {
+		session.Extra = append(session.Extra, []byte(unbound))
+	}
+	return sess.controlTLS().EncryptTicket(state, session)
+}
+
+// unwrap opens a ticket, unless it is marked: then there is none.
+func (sess *session) unwrap(ticket []byte, state tls.ConnectionState) (*tls.SessionState, error) {
+	session, err := sess.controlTLS().DecryptTicket(ticket, state)
+	if err != nil || session == nil {
+		return nil, err
+	}
+	for _, extra := range session.Extra {
+		if string(extra) == unbound {
+			return nil, nil
+		}
+	}
+	return session, nil
 }

@@ -168,3 +168,28 @@ func TestALPN(t *testing.T) {
 		}
 	}
 }
+
+// Who is refused for want of a ticket has none the next time either, though TLS 1.3 sends tickets before it refuses.
+func TestRefusedDataConnectionGivesNoTicket(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, mode := range []ftps.SessionReuse{ftps.ReuseRequire, ftps.ReuseWarn} {
+			f := newFixture(t, func(o *ftps.Options) { o.SessionReuse = mode })
+			own, thief := tickets(version), tickets(version)
+			alice := f.loginWith(own)
+			for try := range 3 {
+				if code := alice.list(thief); (code == "226") != (mode == ftps.ReuseWarn) {
+					t.Errorf("%s, %s, try %d: %s", tls.VersionName(version), mode, try, code)
+				}
+			}
+			for range 3 {
+				if code := alice.list(own); code != "226" {
+					t.Errorf("its own: %s", code)
+				}
+			}
+			alice.cmd(221, "QUIT")
+			if closed := f.closed(); closed.DataResumed != 3 || closed.DataConns != 6 {
+				t.Errorf("%s, %s: %+v", tls.VersionName(version), mode, closed)
+			}
+		}
+	}
+}

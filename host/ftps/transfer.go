@@ -27,7 +27,7 @@ const (
 	checkEvery = 1 << 20 // bytes between two looks at the free space
 )
 
-// GetHandle implements ftpserver.ClientDriverExtentionFileTransfer: RETR, STOR, APPE, and HASH.
+// GetHandle implements ftpserver.ClientDriverExtentionFileTransfer: RETR, STOR and APPE.
 func (f *files) GetHandle(name string, flags int, offset int64) (ftpserver.FileTransfer, error) {
 	if err := f.begin(); err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (f *files) GetHandle(name string, flags int, offset int64) (ftpserver.FileT
 	var handle ftpserver.FileTransfer
 	var err error
 	if flags&(os.O_WRONLY|os.O_RDWR) == 0 {
-		handle, err = f.download(name, offset)
+		handle, err = f.download(name, offset, true)
 	} else {
 		handle, err = f.upload(name, flags, offset)
 		if reason := fullness(err); reason != "" {
@@ -87,7 +87,8 @@ func (f *files) room(root *os.Root) error {
 	return nil
 }
 
-func (f *files) download(name string, offset int64) (ftpserver.FileTransfer, error) {
+// download opens a file; counts: as RETR, which is told of, and not to compute its digest.
+func (f *files) download(name string, offset int64, counts bool) (*download, error) {
 	p, err := f.resolve(name, policy.Read)
 	if err != nil {
 		return nil, err
@@ -108,7 +109,7 @@ func (f *files) download(name string, offset int64) (ftpserver.FileTransfer, err
 		_ = file.Close()
 		return nil, plain(err)
 	}
-	d := &download{File: file, files: f, counts: f.client.GetLastCommand() == "RETR", moved: f.moving(p.name)}
+	d := &download{File: file, files: f, counts: counts, moved: f.moving(p.name)}
 	if offset == 0 && d.counts && f.session.settings.Digests == DigestAll {
 		d.digests = digests{ftpserver.HASHAlgoSHA256: sha256.New()}
 	}
@@ -357,6 +358,7 @@ type upload struct {
 	usage  *usage
 	taken  amount        // what it counts for the quota before it is complete
 	full   events.Reason // what was, when it was written
+	before os.FileInfo   // of the complete file, before it had its name
 }
 
 // take counts more for the quota, if there is one.
@@ -473,6 +475,7 @@ func (u *upload) complete() (err error) {
 	if sync {
 		err = u.Sync()
 	}
+	u.before, _ = u.Stat()
 	err = errors.Join(err, u.File.Close())
 	if u.aside != "" && !u.failed && err == nil {
 		err = u.usage.rename(u.root, u.aside, u.rel, u.taken)

@@ -43,6 +43,13 @@ case "a name that is mapped is no longer its own" {
   expect { verdict = "rejected" }
 }
 
+case "nor in upper case" {
+  user     = "bob"
+  settings = { users = { "cn:bob" = "robert" } }
+  fields   = { "certificate.names" = "cn:Bob" }
+  expect { verdict = "rejected" }
+}
+
 case "a kind that does not count" {
   user     = "alice"
   settings = { match = ["email"] }

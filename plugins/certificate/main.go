@@ -71,16 +71,23 @@ func (method) Authenticate(a sdk.Attempt) sdk.Verdict {
 
 // userOf is the user whom a name in a certificate stands for. Upper case counts for nothing in ASCII, as in the names of users.
 func userOf(a sdk.Attempt, name string) string {
-	if user, ok := a.SettingEntry("users", name); ok {
-		return user
+	name = lower(name)
+	for entry, user := range a.SettingMap("users") {
+		if lower(entry) == name {
+			return user
+		}
 	}
 	_, name, _ = strings.Cut(name, ":")
+	return name
+}
+
+func lower(text string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
 			return r + 'a' - 'A'
 		}
 		return r
-	}, name)
+	}, text)
 }
 
 func accept(a sdk.Attempt) sdk.Verdict {
