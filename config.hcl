@@ -25,7 +25,7 @@ service "ftps" "main" {
   client_certificates = "off"      # or "request", or "require": of those that client_ca issued. Method "certificate" logs in by them
   # client_ca     = "/etc/sallyport/clients.pem"   # PEM
   # client_crl    = ["/etc/sallyport/clients.crl"] # revocation lists, PEM or DER; then each issuer must have one that is complete and whose time is not over
-  # passive_ports = "50000-50100"  # for firewalls; each waits for one client of every address at a time. Without it any free port
+  # passive_ports = "50000-50100"  # for firewalls: as many as clients behind one address transfer at the same time. Without it any free port
   login_timeout   = "150s"         # a method's timeout < login_timeout < idle_timeout
   idle_timeout    = "5m"
   time_to_login   = "1m"           # from the connection to the password
@@ -39,7 +39,7 @@ service "ftps" "main" {
   max_connections = 10000
   max_connections_per_source = 200 # from one address; of IPv6 from one /64
   max_sessions_per_account = 50    # of one user at a time
-  max_commands_per_second  = 5000  # of one session; before its login it may send 64 commands in all
+  max_commands_per_second  = 5000  # of one session; before its login it may send 64 commands in all. More end it, with 421
   # public_address = ["10.0.0.0/8 own", "0.0.0.0/0 203.0.113.5"] # behind NAT: what PASV says to clients of which network. EPSV says none
   file_digests    = "uploads"      # whose SHA-256 the events of files have; or "all", or "none"
   session_reuse   = "warn"         # data connections that do not resume the TLS session of the control connection are named in the log;

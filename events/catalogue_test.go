@@ -44,7 +44,7 @@ func examples() []events.Payload {
 		method(events.MethodFailedType, events.TimedOut), method(events.MethodSkippedType, events.MethodStopped),
 		&events.SessionOpened{Login: login, SessionID: "s-17", TLS: "TLS 1.3"},
 		&events.SessionClosed{Login: login, SessionID: "s-17", Reason: events.ClientQuit, DurationMS: 91200, FilesUp: 3, FilesDown: 1, BytesReceived: 10485760, BytesSent: 2048, DataConns: 5, DataResumed: 5},
-		&events.ConnectionRefused{Service: "partners", Peer: "192.0.2.66:40112", Reason: events.BadCertificate, Count: 3},
+		&events.ConnectionRefused{Service: "partners", Peer: "192.0.2.66:40112", Reason: events.BadCertificate, Detail: `client certificate "CN=alice" (serial 7) was revoked at 2026-11-26T09:15:00Z`, Count: 3},
 		approval(events.ApprovalRequestedType, ""), approval(events.ApprovalDeliveredType, ""), approval(events.ApprovalApprovedType, ""), approval(events.ApprovalDeniedType, events.ApprovalDenied),
 		approval(events.ApprovalExpiredType, events.ApprovalExpired), approval(events.ApprovalCancelledType, events.ClientLeft), approval(events.ApprovalSuspendedType, events.ApprovalLost),
 		approval(events.ApprovalFrozenType, events.ApprovalFrozen), approval(events.ApprovalRememberedType, ""),

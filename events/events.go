@@ -168,6 +168,8 @@ const (
 	BadCertificate   Reason = "certificate_refused"    // of a client: none, not trusted, expired, revoked
 	QuotaExceeded    Reason = "quota_exceeded"         // the home folder holds as much as it may
 	DiskFull         Reason = "disk_full"
+	TLSFailed        Reason = "tls_failed"  // a handshake
+	TLSMissing       Reason = "tls_missing" // USER in clear text
 	TooManyConns     Reason = "too_many_connections"
 	TooManyOfSource  Reason = "too_many_from_source"
 	TooManyCommands  Reason = "too_many_commands"
@@ -185,7 +187,7 @@ func (r Reason) Known() bool {
 		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
 		BadDecision, BadSignature, OtherRequest, TooLate, NotEnrolled, DecidedTwice,
 		PasswordExpired, MustChange, NotAtThisTime, SourceNotAllowed, NameNotAllowed,
-		OtherCertificate, BadCertificate, QuotaExceeded, DiskFull, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
+		OtherCertificate, BadCertificate, TLSFailed, TLSMissing, QuotaExceeded, DiskFull, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
 		return true
 	}
 	return false
@@ -250,6 +252,7 @@ type ConnectionRefused struct {
 	Service string `json:"service"`
 	Peer    string `json:"peer"` // of the last one
 	Reason  Reason `json:"reason"`
+	Detail  string `json:"detail,omitempty"` // of the last one, in words
 	Count   int    `json:"count"`
 }
 

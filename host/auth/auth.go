@@ -310,7 +310,7 @@ func admit(attempt *Attempt) (events.Reason, string) {
 	case len(attempt.Typed) > policy.MaximumName || len(attempt.Password.Reveal()) > maxPassword:
 		return events.InputTooLong, ""
 	case attempt.Password.Empty() && attempt.Certificate == nil:
-		return events.EmptyPassword, "no method is asked with an empty password"
+		return events.EmptyPassword, "no method is asked with an empty password, and the client showed no certificate"
 	}
 	user, err := policy.Username(attempt.Typed)
 	if err != nil {

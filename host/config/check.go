@@ -120,8 +120,8 @@ func (c *checker) service(r *rawService, config *Config) Service {
 	for _, file := range r.ClientCRL {
 		s.ClientCRL = append(s.ClientCRL, absolute(c.dir, file))
 	}
-	if (s.ClientCerts == "off") != (s.ClientCA == "") || s.ClientCA == "" && len(s.ClientCRL) > 0 {
-		c.problem(r.Range, "Half of client certificates", `client_certificates = "request" or "require" and client_ca, the file of who issues them, belong together; client_crl needs both`)
+	if s.ClientCA == "" && (s.ClientCerts != "off" || len(s.ClientCRL) > 0) {
+		c.problem(rangeOf(r.Body, "client_certificates"), "No client_ca", `client_certificates = "request" or "require", and client_crl, need client_ca: the file, in PEM, of who issues the certificates`)
 	}
 	s.TimeToLogin = c.duration(r.Body, "time_to_login", r.TimeToLogin, time.Minute, time.Second, time.Hour)
 	s.TimeToSecure = c.duration(r.Body, "time_to_secure", r.TimeToSecure, 15*time.Second, time.Second, 10*time.Minute)
@@ -152,6 +152,7 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		}
 		c.problem(r.Range, "No method", "the service has no authentications, and server { } has none: nobody could log in; %s", help)
 	}
+	c.withoutCertificates(r, s, config)
 	for _, id := range s.Authentications {
 		a, _ := config.Authentication(id)
 		for _, id := range append([]string{id}, a.SecondFactor...) {
@@ -161,6 +162,18 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		}
 	}
 	return s
+}
+
+// withoutCertificates warns of methods that no client of the service can satisfy.
+func (c *checker) withoutCertificates(r *rawService, s Service, config *Config) {
+	for _, id := range s.Authentications {
+		a, _ := config.Authentication(id)
+		for _, id := range append([]string{id}, a.SecondFactor...) {
+			if one, ok := config.Authentication(id); ok && one.Plugin == "certificate" && s.ClientCerts == "off" {
+				c.warnings = append(c.warnings, fmt.Sprintf("%s:%d: authentication %q knows users by their certificates, which service %q does not ask for: set client_certificates", r.Range.Filename, r.Range.Start.Line, id, s.Name))
+			}
+		}
+	}
 }
 
 // umask reads the bits that new files and folders don't have. The owner, who is this server, keeps its own.

@@ -9,7 +9,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -52,7 +54,26 @@ func LoadClientCertificates(authorities string, lists []string) (c ClientCertifi
 		}
 		c.Revoked = append(c.Revoked, all...)
 	}
-	return c, nil
+	return c, c.eachHasList(text)
+}
+
+// eachHasList wants a revocation list of every authority, if there are any: without one nobody whom it certifies would be believed.
+func (c ClientCertificates) eachHasList(authorities []byte) error {
+	if len(c.Revoked) == 0 {
+		return nil
+	}
+	all, err := ParseCertificates(authorities)
+	if err != nil {
+		return fmt.Errorf("client_ca: %w", err)
+	}
+	for _, ca := range all {
+		if !slices.ContainsFunc(c.Revoked, func(list *x509.RevocationList) bool {
+			return bytes.Equal(list.RawIssuer, ca.RawSubject) && list.CheckSignatureFrom(ca) == nil
+		}) {
+			return fmt.Errorf("client_crl: there is no list of %s, whom client_ca names: nobody certified by it would be let in", subject(ca))
+		}
+	}
+	return nil
 }
 
 // ParseCertificates reads certificates in PEM, at least one.
@@ -86,7 +107,7 @@ func loadRevocations(file string) (all []*x509.RevocationList, err error) {
 	for ; block != nil; block, rest = pem.Decode(rest) {
 		list, err := x509.ParseRevocationList(block.Bytes)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("a revocation list of version 2, in PEM or DER, is expected: %w", err)
 		}
 		for _, extension := range list.Extensions { // a part of a list must not be taken for the whole (RFC 5280, section 5.2)
 			if extension.Critical {
@@ -191,12 +212,25 @@ func (sess *session) verifyControl(state tls.ConnectionState) error {
 	id, err := sess.settings.Clients.Check(state.PeerCertificates)
 	if err != nil {
 		sess.service.refused(sess.peer.String(), events.BadCertificate, err)
+		sess.mu.Lock()
+		sess.told = true
+		sess.mu.Unlock()
 		return err
 	}
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
 	sess.certificate = id
 	return nil
+}
+
+// handshakeFailed tells of a handshake of the control connection that failed, if nothing else does.
+func (sess *session) handshakeFailed(err error) {
+	sess.mu.Lock()
+	told := sess.told
+	sess.mu.Unlock()
+	if !told && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, io.EOF) {
+		sess.service.refused(sess.peer.String(), events.TLSFailed, err)
+	}
 }
 
 // verifySame wants that a data connection that does not resume shows the certificate of its control connection. Where none is required it may

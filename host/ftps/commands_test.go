@@ -71,7 +71,7 @@ func TestTooManyCommands(t *testing.T) {
 	if n := f.refusals(events.TooManyCommands); n != 4 {
 		t.Errorf("%d were told of", n)
 	}
-	if n := strings.Count(f.log.String(), "reason=too_many_commands"); n != 3 { // the first, the sum, and the session
+	if n := strings.Count(f.log.String(), "reason=too_many_commands"); n != 5 { // four connections, and the session
 		t.Errorf("%d lines: %s", n, f.log)
 	}
 }

@@ -97,6 +97,7 @@ func (d *driver) GetTLSConfig() (*tls.Config, error) {
 // PreAuthUser implements ftpserver.MainDriverExtensionUserVerifier.
 func (d *driver) PreAuthUser(client ftpserver.ClientContext, _ string) error {
 	if !client.HasTLSForControl() {
+		d.service.refused(d.session.peer.String(), events.TLSMissing, errInClear)
 		return errInClear
 	}
 	if d.session.loggedIn() {

@@ -494,6 +494,9 @@ func (f *files) GetAvailableSpace(name string) (int64, error) {
 
 // AllocateSpace implements ftpserver.ClientDriverExtensionAllocate: ALLO, for a file in the working folder. Nothing is set aside.
 func (f *files) AllocateSpace(size int) error {
+	if size < 0 {
+		return errors.New("a negative size")
+	}
 	free, err := f.GetAvailableSpace(f.client.Path())
 	if err == nil && int64(size) > free {
 		err = fmt.Errorf("%w: %d bytes are left", ftpserver.ErrStorageExceeded, free)

@@ -47,6 +47,24 @@ func newPorts(first, last int) *ports {
 	return p
 }
 
+// portTime is how long a client waits until a port of the range is free for its address.
+const portTime = 5 * time.Second
+
+// openSoon is open, but if no port is free it tries again for a while, unless the client goes.
+func (p *ports) openSoon(ctx context.Context, local *net.TCPAddr, peer netip.Addr, gone <-chan struct{}) (port, error) {
+	for deadline := time.Now().Add(portTime); ; {
+		one, err := p.open(ctx, local, peer)
+		if !errors.Is(err, errNoPort) || time.Now().After(deadline) {
+			return one, err
+		}
+		select {
+		case <-gone:
+			return nil, net.ErrClosed
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 // open waits for a connection of peer on an address of ours.
 func (p *ports) open(ctx context.Context, local *net.TCPAddr, peer netip.Addr) (port, error) {
 	if len(p.numbers) == 0 {

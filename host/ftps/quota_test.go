@@ -58,6 +58,7 @@ func TestQuota(t *testing.T) {
 		expect("AVBL", c.cmd(213, "AVBL"), "100")
 		c.cmd(200, "ALLO 100")
 		c.cmd(550, "ALLO 101")
+		c.cmd(550, "ALLO -1")
 		expect("100 bytes more", c.storing("STOR b", kilo[:100]), "226")
 		c.cmd(350, "REST 50")
 		expect("resumed within", c.storing("STOR b", kilo[:50]), "226")

@@ -19,10 +19,15 @@ type refusedSums struct {
 }
 
 type refusedSum struct {
-	peer  string // of the last one
-	count int
-	timer *time.Timer
+	peer   string // of the last one
+	detail error
+	count  int
+	logged int
+	timer  *time.Timer
 }
+
+// mostLogged is how many of a kind have a line of the log each within a minute.
+const mostLogged = 20
 
 var errCrowded = errors.New("as many connections as are allowed are open")
 
@@ -30,14 +35,17 @@ var errCrowded = errors.New("as many connections as are allowed are open")
 func (s *Service) refused(peer string, reason events.Reason, why error) {
 	s.refusals.mu.Lock()
 	defer s.refusals.mu.Unlock()
-	if sum := s.refusals.sums[reason]; sum != nil {
-		sum.peer = peer
-		sum.count++
-		return
+	sum := s.refusals.sums[reason]
+	if sum == nil {
+		s.recorder.Note(&events.ConnectionRefused{Service: s.options.Name, Peer: peer, Reason: reason, Detail: why.Error(), Count: 1})
+		sum = &refusedSum{count: -1, timer: time.AfterFunc(refusedWindow, func() { s.sumUp(reason) })}
+		s.refusals.sums[reason] = sum
 	}
-	s.options.Log.Info("connection refused", "service", s.options.Name, "peer", peer, "reason", reason, "detail", why)
-	s.recorder.Note(&events.ConnectionRefused{Service: s.options.Name, Peer: peer, Reason: reason, Count: 1})
-	s.refusals.sums[reason] = &refusedSum{timer: time.AfterFunc(refusedWindow, func() { s.sumUp(reason) })}
+	sum.count++
+	sum.peer, sum.detail = peer, why
+	if sum.logged++; sum.logged <= mostLogged {
+		s.options.Log.Info("connection refused", "service", s.options.Name, "peer", peer, "reason", reason, "detail", why)
+	}
 }
 
 // sumUp ends the minute of a reason.
@@ -49,8 +57,10 @@ func (s *Service) sumUp(reason events.Reason) {
 	if sum == nil || sum.count == 0 {
 		return
 	}
-	s.options.Log.Info("connections refused", "service", s.options.Name, "last", sum.peer, "reason", reason, "count", sum.count)
-	s.recorder.Note(&events.ConnectionRefused{Service: s.options.Name, Peer: sum.peer, Reason: reason, Count: sum.count})
+	if more := sum.logged - mostLogged; more > 0 {
+		s.options.Log.Info("more connections refused", "service", s.options.Name, "last", sum.peer, "reason", reason, "count", more)
+	}
+	s.recorder.Note(&events.ConnectionRefused{Service: s.options.Name, Peer: sum.peer, Reason: reason, Detail: sum.detail.Error(), Count: sum.count})
 }
 
 // sumUpAll ends all minutes.

@@ -221,10 +221,14 @@ func (s *Service) handle(ctx context.Context, sess *session) {
 		secured := tls.Server(sess.control, sess.controlTLS())
 		sess.control.skipFilter()
 		if err := secured.HandshakeContext(ctx); err != nil {
+			sess.handshakeFailed(err)
 			_ = sess.control.Close()
 			return
 		}
 		conn = secured
+		sess.mu.Lock()
+		sess.tls = secured
+		sess.mu.Unlock()
 	}
 	sess.listener = newOneListener(conn)
 	server := ftpserver.NewFtpServer(&driver{service: s, session: sess, ctx: ctx})

@@ -42,6 +42,7 @@ type session struct {
 	certificate *auth.Certificate
 	rates       *rates // of its user; nil before the login
 	counted     string // the user that takeUser counted; guarded by the service
+	told        bool   // of a refused certificate
 	unsaid      bool   // a transfer ended and its reply is not written yet
 
 	filesUp, filesDown, received, sent, dataConns, dataResumed atomic.Int64

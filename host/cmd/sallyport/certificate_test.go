@@ -11,6 +11,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -210,7 +212,7 @@ print(ftp.nlst())
 		t.Error("a certificate that was revoked meanwhile is believed after the reload")
 	}
 	ours.revoke("clients.crl", time.Now().Add(-time.Minute))
-	if out, err := s.attempt("", "reload"); err == nil || !strings.Contains(out, "it was good until") {
+	if out, err := s.attempt("", "reload"); err == nil || !strings.Contains(out, "was good until") {
 		t.Errorf("a list whose time is over: %v, %s", err, out)
 	}
 }
@@ -288,5 +290,58 @@ print(ftp.nlst())
 		if got := strings.Contains(out, "file.txt"); got != want {
 			t.Errorf("%q: %v, %s", certificate, got, out)
 		}
+	}
+}
+
+// What the plugin's README says makes an authority, a certificate and a list that work, and that end when the certificate is revoked.
+func TestCertificateReadme(t *testing.T) {
+	needPrograms(t, "openssl", "curl")
+	port, dir := freePort(t), t.TempDir()
+	for _, b := range blocks(t, filepath.Join(repository(t), "plugins/certificate/README.md")) {
+		if b.language != "sh" {
+			continue
+		}
+		command := exec.Command("sh", "-e", "-c", b.text)
+		command.Dir = dir
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	s := newServer(t, strings.NewReplacer("DIR", dir, "PORT", port).Replace(`
+service "ftps" "main" {
+  listen              = "127.0.0.1:PORT"
+  client_certificates = "request"
+  client_ca           = "DIR/clients.pem"
+  client_crl          = ["DIR/clients.crl"]
+  authentications     = ["certificate", "accounts"]
+}
+authentication "certificate" {
+  plugin = "certificate"
+  grant {
+    accounts = ["*"]
+  }
+}
+`))
+	s.addAccount("alice")
+	curl := func() error {
+		out, err := s.try("curl", "-sS", "--ssl-reqd", "--cacert", s.path("data", "tls.crt"), "--cert", dir+"/alice.crt", "--key", dir+"/alice.key", "-u", "alice:", "ftp://127.0.0.1:"+port+"/")
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return err
+	}
+	if err := curl(); err != nil {
+		t.Error(err)
+	}
+	for _, args := range [][]string{{"-revoke", "alice.crt"}, {"-gencrl", "-out", "clients.crl"}} {
+		command := exec.Command("openssl", append([]string{"ca", "-config", "ca.cnf", "-cert", "clients.pem", "-keyfile", "ca.key"}, args...)...)
+		command.Dir = dir
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	s.sallyport("", "reload")
+	if curl() == nil {
+		t.Error("revoked, and let in")
 	}
 }
