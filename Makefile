@@ -72,7 +72,7 @@ bin/peers/usr/sbin/proftpd:
 	mkdir -p bin/peers && cd bin/peers && apt-get update -qq && apt-get download -q $(PEERS) >/dev/null 2>&1; for package in *.deb; do dpkg -x $$package . && rm $$package; done
 
 bench: deps plugins bin/peers/usr/sbin/proftpd ## measure: tables with units, compared within the run, also with ProFTPD, Pure-FTPd and vsftpd
-	$(GO) test -count=1 -tags bench -run TestBench -timeout 60m -v ./host/cmd/sallyport ./host/sandbox ./host/account ./host/bus | grep -v '^=== \|^--- '
+	$(GO) test -p 1 -count=1 -tags bench -run TestBench -timeout 60m -v ./host/cmd/sallyport ./host/sandbox ./host/account ./host/bus | grep -v '^=== \|^--- '
 
 soak: deps plugins ## what takes long: 1 GiB of files, a hundred kills, a thousand reloads, the hostile plugins without the rewrite
 	$(GO) test -count=1 -tags soak -run Soak -timeout 20m -v ./host/sandbox
