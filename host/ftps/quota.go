@@ -140,8 +140,8 @@ func (u *usage) rename(root *os.Root, from, to string, was amount) error {
 	defer u.mu.Unlock()
 	replaced := sizeAt(root, to)
 	if old, err := root.Lstat(from); err == nil {
-		if other, err := root.Lstat(to); err == nil && os.SameFile(old, other) {
-			replaced = amount{} // two names of one file: rename(2) does nothing
+		if other, err := root.Lstat(to); err == nil && os.SameFile(old, other) { // two names of one file: rename(2) does nothing
+			replaced = amount{}
 		}
 	}
 	if err := root.Rename(from, to); err != nil {

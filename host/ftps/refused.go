@@ -2,6 +2,7 @@ package ftps
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ type refusedSums struct {
 
 type refusedSum struct {
 	peer   string // of the last one
-	detail error
+	detail string
 	count  int
 	logged int
 	timer  *time.Timer
@@ -31,20 +32,32 @@ const mostLogged = 20
 
 var errCrowded = errors.New("as many connections as are allowed are open")
 
+// maxDetail is how many bytes of a reason are told: names in a certificate, or protocols that are offered, can be as long as a stranger likes.
+const maxDetail = 300
+
+// briefly is the text of a reason.
+func briefly(why error) string {
+	text := why.Error()
+	if len(text) > maxDetail {
+		text = text[:maxDetail] + "..."
+	}
+	return strings.ToValidUTF8(text, "")
+}
+
 // refused tells of a connection that was ended before a login: at once of the first of its kind, and of others within the minute together.
 func (s *Service) refused(peer string, reason events.Reason, why error) {
 	s.refusals.mu.Lock()
 	defer s.refusals.mu.Unlock()
 	sum := s.refusals.sums[reason]
 	if sum == nil {
-		s.recorder.Note(&events.ConnectionRefused{Service: s.options.Name, Peer: peer, Reason: reason, Detail: why.Error(), Count: 1})
+		s.recorder.Note(&events.ConnectionRefused{Service: s.options.Name, Peer: peer, Reason: reason, Detail: briefly(why), Count: 1})
 		sum = &refusedSum{count: -1, timer: time.AfterFunc(refusedWindow, func() { s.sumUp(reason) })}
 		s.refusals.sums[reason] = sum
 	}
 	sum.count++
-	sum.peer, sum.detail = peer, why
+	sum.peer, sum.detail = peer, briefly(why)
 	if sum.logged++; sum.logged <= mostLogged {
-		s.options.Log.Info("connection refused", "service", s.options.Name, "peer", peer, "reason", reason, "detail", why)
+		s.options.Log.Info("connection refused", "service", s.options.Name, "peer", peer, "reason", reason, "detail", sum.detail)
 	}
 }
 
@@ -60,7 +73,7 @@ func (s *Service) sumUp(reason events.Reason) {
 	if more := sum.logged - mostLogged; more > 0 {
 		s.options.Log.Info("more connections refused", "service", s.options.Name, "last", sum.peer, "reason", reason, "count", more)
 	}
-	s.recorder.Note(&events.ConnectionRefused{Service: s.options.Name, Peer: sum.peer, Reason: reason, Detail: sum.detail.Error(), Count: sum.count})
+	s.recorder.Note(&events.ConnectionRefused{Service: s.options.Name, Peer: sum.peer, Reason: reason, Detail: sum.detail, Count: sum.count})
 }
 
 // sumUpAll ends all minutes.

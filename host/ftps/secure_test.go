@@ -193,3 +193,27 @@ func TestRefusedDataConnectionGivesNoTicket(t *testing.T) {
 		}
 	}
 }
+
+// What a stranger offers is told of, but not at any length.
+func TestReasonsAreShort(t *testing.T) {
+	f := newFixture(t, func(o *ftps.Options) { o.Implicit = true })
+	config := clientTLS()
+	for range 100 {
+		config.NextProtos = append(config.NextProtos, strings.Repeat("x", 200))
+	}
+	raw, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = raw.Close() }()
+	_ = tls.Client(raw, config).Handshake()
+	waitFor(t, func() bool { return f.refusals(events.TLSFailed) == 1 })
+	for _, e := range f.notes.events() {
+		if refused, ok := e.(*events.ConnectionRefused); ok && (len(refused.Detail) > 310 || refused.Detail == "") {
+			t.Errorf("%d bytes: %q", len(refused.Detail), refused.Detail)
+		}
+	}
+	if n := f.log.Len(); n > 2000 {
+		t.Errorf("%d bytes of log", n)
+	}
+}
