@@ -213,6 +213,7 @@ func TestReasonsAreShort(t *testing.T) {
 			t.Errorf("%d bytes: %q", len(refused.Detail), refused.Detail)
 		}
 	}
+	f.service.Shutdown(t.Context())
 	if n := f.log.Len(); n > 2000 {
 		t.Errorf("%d bytes of log", n)
 	}
