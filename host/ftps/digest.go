@@ -157,7 +157,6 @@ func (f *files) read(name string, start, n int64, to io.Writer) error {
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	f.service.reads.Add(1)
 	if _, err := file.Seek(start, io.SeekStart); err != nil {
 		return plain(err)
 	}

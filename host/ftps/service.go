@@ -119,7 +119,6 @@ type Service struct {
 	ports     *ports
 	buffers   sync.Pool // of *[]byte, for transfers
 	refusals  refusedSums
-	reads     atomic.Int64 // of files for a digest; for tests
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
