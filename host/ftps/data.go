@@ -1,6 +1,7 @@
 package ftps
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -74,6 +75,10 @@ type dataConn struct {
 	once    sync.Once
 	reads   int
 	armed   time.Time // when the idle deadline was last set
+
+	mu       sync.Mutex
+	expected int // bytes that are to be gathered before they are written
+	gathered []byte
 }
 
 // handshakeReads is how many reads a TLS handshake takes at most, about. That of a data connection, which mostly resumes, is shorter.
@@ -95,10 +100,59 @@ func (c *dataConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write implements [net.Conn].
+// Write implements [net.Conn]. What is gathered goes to the kernel when it is as much as was expected, or has no more room.
 func (c *dataConn) Write(p []byte) (int, error) {
 	c.arm()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expected = max(0, c.expected-len(p))
+	if c.expected > 0 && len(c.gathered)+len(p) <= cap(c.gathered) {
+		c.gathered = append(c.gathered, p...)
+		return len(p), nil
+	}
+	if len(c.gathered) > 0 {
+		_, err := c.Conn.Write(c.gathered)
+		c.gathered = c.gathered[:0]
+		if err != nil {
+			return 0, err
+		}
+	}
 	return c.Conn.Write(p)
+}
+
+// expect has the next bytes gathered in a buffer, and forgets what is in the one before. With 0 they go out as they come.
+func (c *dataConn) expect(bytes int, buf []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expected, c.gathered = bytes, buf[:0]
+}
+
+// gathering writes by TLS to a data connection. The kernel has many records at once: each by itself takes a sixth longer.
+type gathering struct {
+	*tls.Conn
+	raw *dataConn
+	buf []byte
+}
+
+// gathered is w by way of a buffer, or w itself if it is no data connection with TLS.
+func gathered(w io.Writer, buf []byte) io.Writer {
+	if secured, ok := w.(*tls.Conn); ok {
+		if raw, ok := secured.NetConn().(*dataConn); ok {
+			return gathering{secured, raw, buf}
+		}
+	}
+	return w
+}
+
+// Write implements [io.Writer]. Nothing of p is still gathered when it returns. TLS makes p longer: so the last record, or the one before
+// it, is more than was expected, and crypto/tls is in its Write as long as the kernel is: else Close would wait to say goodbye.
+func (g gathering) Write(p []byte) (int, error) {
+	if err := g.Handshake(); err != nil { // which waits for answers, so that it must not be gathered
+		return 0, err
+	}
+	g.raw.expect(len(p), g.buf)
+	defer g.raw.expect(0, nil)
+	return g.Conn.Write(p)
 }
 
 // arm moves the idle deadline, but not for each record: that would cost more than it is worth.

@@ -301,24 +301,32 @@ func (d *download) Read(p []byte) (int, error) {
 
 // WriteTo implements [io.WriterTo], with a larger buffer than io.Copy's own.
 func (d *download) WriteTo(w io.Writer) (int64, error) {
-	buf := d.files.service.buffers.Get().(*[]byte)
+	buf, sealed := d.files.service.buffers.Get().(*[]byte), d.files.service.buffers.Get().(*[]byte)
 	defer d.files.service.buffers.Put(buf)
-	from := d.files.session.slowed(yielding{d.File}, d.files.session.rates.down)
+	defer d.files.service.buffers.Put(sealed)
+	from := d.files.session.slowed(&yielding{from: d.File}, d.files.session.rates.down)
 	for _, digest := range d.digests {
 		from = io.TeeReader(from, digest)
 	}
-	n, err := io.CopyBuffer(w, from, *buf)
+	n, err := io.CopyBuffer(gathered(w, *sealed), from, *buf)
 	d.count(n)
 	return n, err
 }
 
-// yielding lets others run before each buffer. RATIONALE.md, "Why do transfers yield?".
-type yielding struct{ from io.Reader }
+// yielding lets others run after each full buffer: a small file fills none. RATIONALE.md, "Why do transfers yield?".
+type yielding struct {
+	from io.Reader
+	full bool
+}
 
 // Read implements [io.Reader].
-func (y yielding) Read(p []byte) (int, error) {
-	runtime.Gosched()
-	return y.from.Read(p)
+func (y *yielding) Read(p []byte) (n int, err error) {
+	if y.full {
+		runtime.Gosched()
+	}
+	n, err = y.from.Read(p)
+	y.full = n == len(p)
+	return n, err
 }
 
 func (d *download) count(n int64) {
@@ -386,7 +394,9 @@ func (u *upload) ReadFrom(r io.Reader) (total int64, err error) {
 	defer summing.Wait()
 	r = u.files.session.slowed(r, u.files.session.rates.up)
 	for buf, next := *first, *second; ; buf, next = next, buf {
-		runtime.Gosched()
+		if total > 0 {
+			runtime.Gosched()
+		}
 		n, readErr := fill(r, buf)
 		if n > 0 {
 			if _, err := u.write(buf[:n]); err != nil {
