@@ -127,7 +127,7 @@ func (c *dataConn) expect(bytes int, buf []byte) {
 	c.expected, c.gathered = bytes, buf[:0]
 }
 
-// gathering writes by TLS to a data connection. The kernel has many records at once: each by itself takes a sixth longer.
+// gathering writes by TLS to a data connection. RATIONALE.md, "Why do downloads gather TLS records?".
 type gathering struct {
 	*tls.Conn
 	raw *dataConn

@@ -15,7 +15,7 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
-// What a client hears. One text for every refusal, and no word in it that makes a client try
+// What a client hears. One text for every refusal (but 421 for who may log in, and has too many sessions), and no word in it that makes a client try
 // again on its own (lftp does on "too many", "later", "overloaded", ...).
 const (
 	textAccepted = "Login accepted."
@@ -154,6 +154,9 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 			home.close()
 		}
 		d.service.leaveUser(d.session)
+		if outcome.Reason == events.TooManySessions { // all that a login takes was right: it may be said
+			d.session.closeFor(outcome.Reason)
+		}
 		return nil, errRefused
 	}
 	d.session.control.allow(time.Time{}, time.Now().Add(settings.IdleTimeout))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -78,7 +79,11 @@ func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcom
 		grant := auth.Grant{LoginID: "login", User: "alice", Home: a.home, CreateHome: new(!a.noHome), Structure: a.structure, Access: a.access, Folders: a.folders, Limits: a.limits}
 		if err := attempt.Prepare(grant); err != nil {
 			a.t.Log(err)
-			return auth.Outcome{Reason: events.HomeUnavailable, Detail: err.Error()}
+			reason := events.HomeUnavailable
+			if errors.Is(err, auth.ErrTooManySessions) {
+				reason = events.TooManySessions
+			}
+			return auth.Outcome{Reason: reason, Detail: err.Error()}
 		}
 		return auth.Outcome{Accepted: true, Grant: grant}
 	}

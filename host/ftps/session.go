@@ -152,6 +152,8 @@ func goodbye(why events.Reason) string {
 		return "421 An administrator ended the session.\r\n"
 	case events.TooManyCommands:
 		return "421 These are too many commands.\r\n"
+	case events.TooManySessions:
+		return "421 The account has as many sessions as it may have.\r\n"
 	}
 	return "421 The server is shutting down.\r\n"
 }

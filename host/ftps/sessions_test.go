@@ -46,7 +46,7 @@ func TestSessionsAreListedAndEnded(t *testing.T) {
 	}
 }
 
-// A user has so many sessions at a time, and a refused login takes no place.
+// A user has so many sessions at a time, and a refused login takes no place. Only who could have logged in hears of the limit.
 func TestSessionsOfOneUser(t *testing.T) {
 	f := newFixture(t, func(o *ftps.Options) { o.MaxPerAccount = 2 })
 	first := f.login()
@@ -54,9 +54,12 @@ func TestSessionsOfOneUser(t *testing.T) {
 	for range 3 {
 		c := f.secure()
 		c.cmd(331, "USER alice")
-		c.cmd(530, "PASS canary-4711")
+		c.cmd(421, "PASS canary-4711")
 		c.gone()
 	}
+	other := f.secure()
+	other.cmd(331, "USER nobody")
+	other.cmd(530, "PASS canary-4711")
 	first.cmd(221, "QUIT")
 	waitFor(t, func() bool { return len(f.service.Sessions()) == 1 })
 	f.login()

@@ -313,7 +313,8 @@ func (d *download) WriteTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
-// yielding lets others run after each full buffer: a small file fills none. RATIONALE.md, "Why do transfers yield?".
+// yielding lets others run after each full buffer: a small file fills none.
+// RATIONALE.md, "How does a login get through while transfers take all processors?".
 type yielding struct {
 	from io.Reader
 	full bool

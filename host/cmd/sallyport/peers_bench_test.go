@@ -4,6 +4,7 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -47,38 +48,42 @@ func TestBenchPeers(t *testing.T) {
 	}
 	b := newPeerBench(t, root)
 	fmt.Printf("\nSallyport and its peers: explicit TLS 1.3, ECDSA P-256, loopback, client and server on the same cores; medians of %d, in turn\n", peerRounds)
-	b.start("light")
+	b.start("light", b.dir)
 	b.idleSessions()
-	b.start("hash")
+	b.start("hash", b.dir)
 	b.logins("Logins, SHA-512-crypt with 80,000 rounds", 8)
-	b.start("light")
+	b.start("light", b.dir)
 	b.logins("Logins, next to no hashing (DES-crypt; Sallyport: a Go plugin in the sandbox, and a stored event)", 1, 8, 64)
 	b.loginsUnderLoad()
 	b.transfers()
+	b.start("light", b.memory)
 	b.smallFiles()
+	b.mirror()
 	fmt.Println()
 }
 
 const (
-	peerRounds    = 5
-	peerTime      = 2 * time.Second
-	peerPassword  = "benchpwd" // DES-crypt sees eight characters
-	peerUsers     = 64
-	peerIdle      = 500
-	peerFiles     = 500
-	peerFileBytes = 4096
+	peerRounds     = 5
+	peerTime       = 2 * time.Second
+	peerPassword   = "benchpwd" // DES-crypt sees eight characters
+	strongPassword = "benchpwd9x"
+	peerUsers      = 64
+	peerIdle       = 500
+	peerFiles      = 500
+	peerFileBytes  = 4096
+	peerMirrored   = 100 // files of that size: lftp waits 40 ms for each from most
 )
 
 type peerBench struct {
 	t       *testing.T
 	root    string
 	dir     string
-	homes   string
+	memory  string // a folder in memory
 	server  *server
-	lightAt string
-	plainAt string // without digests
 	all     []*contestant
 	running []*exec.Cmd
+
+	lightAt, memoryAt, digestsAt string // our services
 }
 
 func newPeerBench(t *testing.T, root string) *peerBench {
@@ -86,8 +91,7 @@ func newPeerBench(t *testing.T, root string) *peerBench {
 	for i := range peerUsers {
 		users = append(users, (&contestant{}).user(i))
 	}
-	light, plain := freePort(t), freePort(t)
-	homes := memoryDir(t)
+	light, inMemory, digests, memory := freePort(t), freePort(t), freePort(t), memoryDir(t)
 	s := newServer(t, fmt.Sprintf(`
 service "ftps" "light" {
   listen          = "127.0.0.1:%s"
@@ -97,16 +101,33 @@ service "ftps" "light" {
   max_sessions_per_account   = 2000
   max_commands_per_second    = 100000
 }
+service "ftps" "memory" {
+  listen          = "127.0.0.1:%s"
+  authentications = ["memory"]
+  file_digests    = "none"
+  max_commands_per_second = 100000
+}
 service "ftps" "digests" {
   listen          = "127.0.0.1:%s"
   authentications = ["guest"]
 }
 authentication "guest" {
   plugin   = "anonymous"
-  settings = { usernames = %s, permissions = ["allow-full-control"] }
+  settings = { usernames = %[4]s, permissions = ["allow-full-control"] }
   grant {
     groups = ["default"]
   }
+}
+authentication "memory" {
+  plugin   = "anonymous"
+  settings = { usernames = %[4]s, permissions = ["allow-full-control"] }
+  grant {
+    groups = ["memory"]
+  }
+}
+group "memory" {
+  home        = "%[5]s/Sallyport/{username}"
+  create_home = true
 }
 password_policy {
   minimum_length  = 8
@@ -117,13 +138,9 @@ password_policy {
 attempts {
   per_source = 100000
 }
-group "default" {
-  home        = "%s/Sallyport/{username}"
-  create_home = true
-}
-`, light, plain, hclList(users), homes))
+`, light, inMemory, digests, hclList(users), memory))
 	for _, user := range users[:8] {
-		s.sallyport(peerPassword+"9x\n", "account", "add", user, "--password-stdin")
+		s.sallyport(strongPassword+"\n", "account", "add", user, "--password-stdin")
 	}
 	dir, err := os.MkdirTemp("", "peers")
 	if err != nil {
@@ -133,19 +150,19 @@ group "default" {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b := &peerBench{t: t, root: root, dir: dir, homes: homes, server: s, lightAt: "127.0.0.1:" + light, plainAt: "127.0.0.1:" + plain}
+	b := &peerBench{t: t, root: root, dir: dir, memory: memory, server: s, lightAt: "127.0.0.1:" + light, memoryAt: "127.0.0.1:" + inMemory, digestsAt: "127.0.0.1:" + digests}
 	t.Cleanup(b.stop)
 	return b
 }
 
-// memoryDir makes a folder in memory for the files of all: what ext4 does with a new file takes longer than a server's whole work
+// memoryDir makes a folder in memory for small files: what ext4 does with a new file takes longer than a server's whole work
 // for it, and depends on what was deleted on that disk before. Without room there it is on the disk, and the table says so.
 func memoryDir(t *testing.T) string {
 	const memory, needed = "/dev/shm", 4 << 30
 	var room syscall.Statfs_t
 	at := memory
 	if err := syscall.Statfs(memory, &room); err != nil || int64(room.Bavail)*room.Bsize < needed {
-		fmt.Printf("\nFiles are on the disk: %s has too little room\n", memory)
+		fmt.Printf("\nSmall files are on the disk: %s has too little room\n", memory)
 		at = ""
 	}
 	dir, err := os.MkdirTemp(at, "peers")
@@ -159,17 +176,20 @@ func memoryDir(t *testing.T) string {
 	return dir
 }
 
-// start starts the peers anew, with another kind of hash.
-func (b *peerBench) start(hash string) {
+// start starts the peers anew, with another kind of hash, and homes on the disk or in memory.
+func (b *peerBench) start(hash, homes string) {
 	b.stop()
 	pid := func() int { return b.server.process.Process.Pid }
-	ours := &contestant{name: "Sallyport", addr: b.lightAt, password: peerPassword, home: filepath.Join(b.homes, "Sallyport", "bench0"), pid: pid}
-	if hash == "hash" {
-		ours.addr, ours.password = b.server.explicit, peerPassword+"9x"
+	ours := &contestant{name: "Sallyport", addr: b.lightAt, password: peerPassword, home: b.server.path("data", "files", "bench0"), pid: pid}
+	switch {
+	case hash == "hash":
+		ours.addr, ours.password = b.server.explicit, strongPassword
+	case homes == b.memory:
+		ours.addr, ours.home = b.memoryAt, filepath.Join(homes, "Sallyport", "bench0")
 	}
 	b.all = []*contestant{ours}
 	for _, name := range []string{"ProFTPD", "Pure-FTPd", "vsftpd"} {
-		b.all = append(b.all, b.startPeer(name, hash))
+		b.all = append(b.all, b.startPeer(name, hash, homes))
 	}
 }
 
@@ -192,10 +212,10 @@ func (b *peerBench) write(name string, mode os.FileMode, content string) string 
 	return file
 }
 
-func (b *peerBench) startPeer(name, hash string) *contestant {
+func (b *peerBench) startPeer(name, hash, homes string) *contestant {
 	t := b.t
 	port := freePort(t)
-	home := filepath.Join(b.homes, name)
+	home := filepath.Join(homes, name)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -204,8 +224,11 @@ func (b *peerBench) startPeer(name, hash string) *contestant {
 	}
 	must(os.MkdirAll(home, 0o755))
 	must(os.Chown(home, 65534, 65534))
-	salt := map[string]string{"light": "ab", "hash": "$6$rounds=80000$saltsalt$"}[hash]
-	out, err := exec.Command("perl", "-e", "print crypt($ARGV[0], $ARGV[1])", peerPassword, salt).Output()
+	password, salt := peerPassword, "ab"
+	if hash == "hash" {
+		password, salt = strongPassword, "$6$rounds=80000$saltsaltsaltsalt$"
+	}
+	out, err := exec.Command("perl", "-e", "print crypt($ARGV[0], $ARGV[1])", password, salt).Output()
 	must(err)
 	hashed := string(out)
 	passwdText := fmt.Sprintf("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/sh\nftp:x:65534:65534::%s:/bin/sh\n", home)
@@ -296,7 +319,7 @@ max_clients=0
 	cmd.Stdout, cmd.Stderr = &said, &said
 	must(cmd.Start())
 	b.running = append(b.running, cmd)
-	c := &contestant{name: name, addr: "127.0.0.1:" + port, password: peerPassword, home: home, pid: func() int { return cmd.Process.Pid }}
+	c := &contestant{name: name, addr: "127.0.0.1:" + port, password: password, home: home, pid: func() int { return cmd.Process.Pid }}
 	for range 200 {
 		if conn, err := net.Dial("tcp", c.addr); err == nil {
 			_ = conn.Close()
@@ -515,20 +538,22 @@ func (b *peerBench) logins(title string, connections ...int) {
 // fill puts the files of the transfers into the homes.
 func (b *peerBench) fill() {
 	for _, c := range b.all {
-		big := filepath.Join(c.home, "big.bin")
-		writeFile(b.t, big, io.LimitReader(zeros{}, benchBytes))
-		files := []string{big}
+		in := func(names ...string) string { return filepath.Join(append([]string{c.home}, names...)...) }
+		writeFile(b.t, in("big.bin"), io.LimitReader(zeros{}, benchBytes))
 		for i := range peerFiles {
-			files = append(files, filepath.Join(c.home, "small", strconv.Itoa(i)))
-			writeFile(b.t, files[len(files)-1], io.LimitReader(zeros{}, peerFileBytes))
+			writeFile(b.t, in("small", strconv.Itoa(i)), io.LimitReader(zeros{}, peerFileBytes))
 		}
-		if err := os.MkdirAll(filepath.Join(c.home, "up"), 0o755); err != nil {
+		for i := range peerMirrored {
+			writeFile(b.t, in("few", strconv.Itoa(i)), io.LimitReader(zeros{}, peerFileBytes))
+		}
+		if err := os.MkdirAll(in("up"), 0o755); err != nil {
 			b.t.Fatal(err)
 		}
-		for _, file := range append(files, filepath.Join(c.home, "small"), filepath.Join(c.home, "up")) {
-			if err := os.Chown(file, 65534, 65534); err != nil {
-				b.t.Fatal(err)
-			}
+		err := filepath.WalkDir(c.home, func(file string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Chown(file, 65534, 65534))
+		})
+		if err != nil {
+			b.t.Fatal(err)
 		}
 	}
 }
@@ -565,7 +590,7 @@ func (b *peerBench) transfers() {
 		columns := b.columns("RETR MB/s", "more", "RETR CPU s/GiB", "less", "STOR MB/s", "more", "STOR CPU s/GiB", "less")
 		all := b.all
 		ours := *b.all[0]
-		ours.addr = b.plainAt
+		ours.addr = b.digestsAt
 		digests := [2][]float64{}
 		for range peerRounds {
 			for i, c := range all {
@@ -621,6 +646,7 @@ func (b *peerBench) transfer(c *contestant, command string, sessions int) (speed
 
 // smallFiles measures files of 4 KiB on one session, one after the other.
 func (b *peerBench) smallFiles() {
+	b.fill()
 	columns := b.columns("RETR files/s", "more", "RETR CPU ms/file", "less", "STOR files/s", "more", "STOR CPU ms/file", "less")
 	for round := range peerRounds {
 		for i, c := range b.all {
@@ -642,7 +668,28 @@ func (b *peerBench) smallFiles() {
 			}
 		}
 	}
-	b.print(fmt.Sprintf("%d files of %d KiB, one session", peerFiles, peerFileBytes>>10), columns)
+	b.print(fmt.Sprintf("%d files of %d KiB in memory, one session", peerFiles, peerFileBytes>>10), columns)
+}
+
+// mirror measures the same with a client that people use.
+func (b *peerBench) mirror() {
+	columns := b.columns("files/s", "more", "CPU ms/file", "less")
+	for range 3 {
+		for i, c := range b.all {
+			to := filepath.Join(b.memory, "mirror")
+			script := fmt.Sprintf("set ssl:verify-certificate no; set ftp:ssl-force true; mirror few %s; exit", to)
+			before, start := c.cpu(), time.Now()
+			out, err := exec.Command("lftp", "-u", c.user(0)+","+c.password, "-e", script, "ftp://"+c.addr).CombinedOutput()
+			took, used := time.Since(start), c.cpu()-before
+			if got, _ := os.ReadDir(to); err != nil || len(got) != peerMirrored {
+				b.t.Fatalf("%s: lftp got %d files: %v: %s", c.name, len(got), err, out)
+			}
+			_ = os.RemoveAll(to)
+			columns[0].values[i] = append(columns[0].values[i], peerMirrored/took.Seconds())
+			columns[1].values[i] = append(columns[1].values[i], ms(used)/peerMirrored)
+		}
+	}
+	b.print(fmt.Sprintf("lftp mirrors %d files of %d KiB, with login and listing", peerMirrored, peerFileBytes>>10), columns)
 }
 
 // idleSessions measures what a session that does nothing holds.
@@ -697,3 +744,8 @@ func (b *peerBench) loginsUnderLoad() {
 	}
 	b.print("A login while curl fetches big files over four sessions, 200 each", columns)
 }
+
+var (
+	zzSteps []float64
+	zzLast  time.Time
+)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,6 +91,14 @@ type running struct {
 
 // serve runs the server until the context ends, then lets transfers finish. Whatever can be
 // checked is checked before anything is written.
+// share lets twice as many goroutines run as there are processors, unless GOMAXPROCS says how many. It comes after [open], which counts
+// processors for what must not be more. RATIONALE.md, "How does a login get through while transfers take all processors?".
+func share() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+	}
+}
+
 func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready func(*running) error) (err error) {
 	start := time.Now()
 	if err := checkPlugins(ctx, conf); err != nil {
@@ -123,6 +132,7 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 		return errors.Join(err, r.abandon())
 	}
 	defer r.close()
+	share()
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
