@@ -97,6 +97,7 @@ func (c *checker) server(raw *rawConfig) Server {
 func (c *checker) service(r *rawService, config *Config) Service {
 	s := Service{
 		Name:            r.Name,
+		Where:           fmt.Sprintf("%s:%d", r.Range.Filename, r.Range.Start.Line),
 		Listen:          value(r.Listen, "127.0.0.1:2121"),
 		Certificate:     absolute(c.dir, value(r.Certificate, "")),
 		PrivateKey:      absolute(c.dir, value(r.PrivateKey, "")),
@@ -139,6 +140,11 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		c.problem(r.Range, "Half a key pair", "certificate and private_key belong together; without both a self-signed certificate is made in data_dir")
 	}
 	s.PassiveFirst, s.PassiveLast = c.ports(r.Body, "passive_ports", r.PassivePorts)
+	if _, port, _ := net.SplitHostPort(s.Listen); s.PassiveFirst != 0 {
+		if n, err := strconv.Atoi(port); err == nil && n >= s.PassiveFirst && n <= s.PassiveLast {
+			c.problem(rangeOf(r.Body, "passive_ports"), "Wrong ports", "passive_ports = %q has the port %d in it, on which the service listens", *r.PassivePorts, n)
+		}
+	}
 	if s.LoginTimeout >= s.IdleTimeout {
 		c.problem(rangeOf(r.Body, "login_timeout"), "Time-outs don't nest", "login_timeout is %v and must be shorter than idle_timeout, which is %v: else the connection ends before the login is answered", s.LoginTimeout, s.IdleTimeout)
 	}
@@ -484,7 +490,7 @@ func (c *checker) size(body hcl.Body, name string, text *string, unset int64) in
 	if n, ok := policy.ParseSize(*text); ok {
 		return n
 	}
-	c.problem(rangeOf(body, name), "Wrong size", `%s = %q; a size such as "500MiB" or "2GiB" is expected`, name, *text)
+	c.problem(rangeOf(body, name), "Wrong size", `%s = %q; a number with B, KiB, MiB, GiB or TiB is expected, such as "500MiB"`, name, *text)
 	return unset
 }
 

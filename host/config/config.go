@@ -46,6 +46,7 @@ type Server struct {
 // Service is a block service "ftps" "NAME" {}.
 type Service struct {
 	Name            string
+	Where           string // file:line, for messages of later checks
 	Listen          string
 	Implicit        bool
 	Certificate     string // empty, with PrivateKey: a self-signed one

@@ -33,6 +33,7 @@ func TestConfigHCLStatesTheDefaults(t *testing.T) {
 		for i := range c.Authentications {
 			c.Authentications[i] = withoutPlaces(c.Authentications[i])
 		}
+		c.Services[0].Where = ""
 	}
 	stated.Server.DataDir = strings.Replace(stated.Server.DataDir, top, here, 1)
 	stated.Groups[0].Home = strings.Replace(stated.Groups[0].Home, top, here, 1)
@@ -133,12 +134,13 @@ func TestProblems(t *testing.T) {
 		"unknown argument": {minimal + "attempts {\n  per_user = 5\n}", []string{"t.hcl:6", "per_user", "per_account, per_source, window, lock"}},
 		"unknown block":    {minimal + "sevrer {}", []string{"t.hcl:5", "sevrer", "server"}},
 		"nested unknown":   {minimal + `authentication "b" {` + "\nplugin = \"local\"\ngrant {\n net = [\"x\"]\n}\n}", []string{"t.hcl:8", "net", "password, groups, home_under, accounts, http, network"}},
-		"wrong type":       {minimal + "attempts {\n  per_account = \"many\"\n}", []string{"t.hcl:6", "number"}},
+		"wrong type":       {minimal + "attempts {\n  per_account = \"many\"\n}", []string{"t.hcl:6", "per_account: a number is required"}},
 		"wrong number":     {minimal + "attempts {\n  per_account = 0\n}", []string{"t.hcl:6", "per_account = 0", "1 to 1000"}},
 		"wrong duration":   {minimal + "attempts {\n  window = \"soon\"\n}", []string{"t.hcl:6", `"soon"`, `"90s"`}},
 		"wrong size":       {"server {\n min_free = \"much\"\n}\n" + rest, []string{"t.hcl:2", `"much"`, `"500MiB"`}},
 		"wrong address":    {`service "ftps" "x" {` + "\n listen = \"ftp.example.org\"\n}", []string{"t.hcl:2", `"ftp.example.org"`, `"0.0.0.0:2121"`}},
 		"wrong tls":        {`service "ftps" "x" {` + "\n tls = \"none\"\n}", []string{"t.hcl:2", `"none"`, `"explicit", "implicit"`}},
+		"a port twice":     {`service "ftps" "x" {` + "\n listen = \"127.0.0.1:50021\"\n passive_ports = \"50000-50100\"\n}", []string{"t.hcl:3", "50021", "listens"}},
 		"wrong ports":      {`service "ftps" "x" {` + "\n passive_ports = \"21\"\n}", []string{"t.hcl:2", `"21"`, "1024-65535"}},
 		"wrong kind":       {`service "sftp" "x" {}`, []string{"t.hcl:1", `"sftp"`, `service "ftps"`}},
 		"half a key pair":  {`service "ftps" "x" {` + "\n certificate = \"a\"\n}", []string{"t.hcl:1", "private_key"}},

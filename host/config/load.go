@@ -1,12 +1,14 @@
 package config
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -34,7 +36,14 @@ type Problems struct {
 // Error gives one line for each problem: file:line,column: what, and what is allowed.
 func (p *Problems) Error() string {
 	lines := make([]string, 0, len(p.Diagnostics))
-	for _, d := range p.Diagnostics {
+	line := func(d *hcl.Diagnostic) int {
+		if d.Subject == nil {
+			return 0
+		}
+		return d.Subject.Start.Line
+	}
+	sorted := slices.SortedStableFunc(slices.Values(p.Diagnostics), func(a, b *hcl.Diagnostic) int { return cmp.Compare(line(a), line(b)) }) // HCL's come in any order
+	for _, d := range sorted {
 		line := d.Summary
 		if d.Detail != "" {
 			line += ": " + strings.Join(strings.Fields(d.Detail), " ")
@@ -102,17 +111,40 @@ func Parse(file string, source []byte) (*Config, error) {
 	return config, nil
 }
 
-// named adds what is allowed to HCL's message on an unknown name; HCL says only that it is not.
+// named adds to HCL's messages what they leave out: what is allowed in place of an unknown name, and which setting has a value of the
+// wrong type.
 func named(body hcl.Body, diags hcl.Diagnostics) hcl.Diagnostics {
 	for _, d := range diags {
-		if d.Subject == nil || (d.Summary != "Unsupported argument" && d.Summary != "Unsupported block type") {
+		if d.Subject == nil {
 			continue
 		}
-		if allowed := allowedAt(body, d.Subject.Start); allowed != "" {
-			d.Detail += " Allowed here: " + allowed + "."
+		switch d.Summary {
+		case "Unsupported argument", "Unsupported block type":
+			if allowed := allowedAt(body, d.Subject.Start); allowed != "" {
+				d.Detail += " Allowed here: " + allowed + "."
+			}
+		case "Unsuitable value type":
+			if b, ok := body.(*hclsyntax.Body); ok {
+				d.Detail = attributeAt(b, d.Subject.Start) + ": " + strings.TrimPrefix(d.Detail, "Unsuitable value: ")
+			}
 		}
 	}
 	return diags
+}
+
+// attributeAt is the name of the setting whose value is there.
+func attributeAt(body *hclsyntax.Body, at hcl.Pos) string {
+	for name, attribute := range body.Attributes {
+		if attribute.SrcRange.ContainsPos(at) {
+			return name
+		}
+	}
+	for _, block := range body.Blocks {
+		if block.Body.SrcRange.ContainsPos(at) {
+			return attributeAt(block.Body, at)
+		}
+	}
+	return ""
 }
 
 func allowedAt(body hcl.Body, at hcl.Pos) string {

@@ -38,7 +38,7 @@ func (f *files) list(p place, visible func(name string) bool) ([]os.FileInfo, er
 		_ = dir.Close()
 		return nil, err
 	}
-	l := &listing{dir: dir, place: p, visible: visible, format: format}
+	l := &listing{dir: dir, place: p, visible: visible, format: format, broken: f.session.cutTransfers}
 	total, err := l.count()
 	if err != nil {
 		l.close()
@@ -118,6 +118,7 @@ type listing struct {
 	place   place
 	visible func(name string) bool
 	format  func(os.FileInfo) string
+	broken  func() // it can't be read to its end: the client must not take what it has for all
 
 	mu     sync.Mutex
 	dir    *os.File
@@ -160,6 +161,9 @@ func (l *listing) next() os.FileInfo {
 		l.block = append(l.block, l.place.shown(infos, l.visible)...)
 		if err != nil {
 			l.closeDir()
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			l.broken()
 		}
 	}
 	if len(l.block) == 0 && l.last == nil {

@@ -97,3 +97,28 @@ func TestLargeFolder(t *testing.T) {
 		t.Errorf("%d", len(got))
 	}
 }
+
+// A large folder that can't be read to its end does not look as if it ended there.
+func TestLargeFolderBreaks(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	folder := filepath.Join(f.home, "large")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30_000 { // so that the lines are more than what is between server and client
+		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%0200d", i)), nil, 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn := c.data("MLSD large")
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, conn)
+	_ = conn.Close()
+	if code, said, err := c.text.ReadResponse(0); err != nil || code < 400 {
+		t.Errorf("the client takes what it has for all: %d %s %v", code, said, err)
+	}
+	c.cmd(200, "NOOP")
+}

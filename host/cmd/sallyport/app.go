@@ -564,7 +564,7 @@ func loadCertificates(c *config.Config) ([]certificates, error) {
 		if s.ClientCerts != "off" {
 			clients, err := ftps.LoadClientCertificates(s.ClientCA, s.ClientCRL)
 			if err != nil {
-				return nil, fmt.Errorf("service %q: %w", s.Name, err)
+				return nil, fmt.Errorf("%s: service %q: %w", s.Where, s.Name, err)
 			}
 			clients.Asked, clients.Required = true, s.ClientCerts == "require"
 			all[i].clients = clients
@@ -576,7 +576,7 @@ func loadCertificates(c *config.Config) ([]certificates, error) {
 			}
 			pair, err := ftps.LoadCertificate(files.Certificate, files.PrivateKey)
 			if err != nil {
-				return nil, fmt.Errorf("service %q: %w", s.Name, err)
+				return nil, fmt.Errorf("%s: service %q: %w", s.Where, s.Name, err)
 			}
 			all[i].own = append(all[i].own[:n], pair)
 		}
