@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -111,14 +112,42 @@ func (c *dataConn) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if len(c.gathered) > 0 {
-		_, err := c.Conn.Write(c.gathered)
+		err := c.send(c.gathered)
 		c.gathered = c.gathered[:0]
 		if err != nil {
 			return 0, err
 		}
 	}
-	return c.Conn.Write(p)
+	if err := c.send(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
+
+// probeTime is how long a write may take for which there is room.
+const probeTime = 50 * time.Millisecond
+
+// send writes p, as long as a record moves in the time that nothing may. When that is over it tries again, since the kernel says only when
+// a third of its buffer, of megabytes, is free that there is room.
+func (c *dataConn) send(p []byte) error {
+	for {
+		n, err := c.Conn.Write(p)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		_ = c.SetDeadline(time.Now().Add(probeTime))
+		more, err := c.Conn.Write(p[n:])
+		if err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || n+more < tlsRecord) {
+			return err
+		}
+		p = p[n+more:]
+		c.armed = time.Time{}
+		c.arm()
+	}
+}
+
+// tlsRecord is the most bytes in one.
+const tlsRecord = 16 << 10
 
 // expect has the next bytes gathered in a buffer, and forgets what is in the one before. With 0 they go out as they come.
 func (c *dataConn) expect(bytes int, buf []byte) {

@@ -186,6 +186,34 @@ func TestStalledTransferIsGivenUp(t *testing.T) {
 	f.nothingAside()
 }
 
+// So is a download to a client that does not read, but not one to a client that reads slowly: the kernel says that there is room for more
+// when a third of megabytes is free.
+func TestSlowAndStalledDownloads(t *testing.T) {
+	const size = 24 << 20
+	f := newFixture(t, func(o *ftps.Options) { o.Limits.DataIdle = time.Second })
+	c := f.login()
+	if err := os.WriteFile(filepath.Join(f.home, "large"), make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conn := c.data("RETR large")
+	buf := make([]byte, 32<<10)
+	got := 0
+	for start := time.Now(); time.Since(start) < 5*time.Second; time.Sleep(50 * time.Millisecond) {
+		n, err := conn.Read(buf)
+		if got += n; err != nil {
+			t.Fatalf("after %d bytes: %v", got, err)
+		}
+	}
+	rest, err := io.Copy(io.Discard, conn)
+	if int(rest)+got != size || err != nil {
+		t.Errorf("%d bytes: %v", int(rest)+got, err)
+	}
+	_ = conn.Close()
+	c.expect(226)
+	c.data("RETR large")
+	c.expect(550)
+}
+
 func TestHangingUpEndsTheLogin(t *testing.T) {
 	f := newFixture(t)
 	c := f.secure()

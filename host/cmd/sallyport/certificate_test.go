@@ -235,6 +235,9 @@ func (s *server) tellsOfCertificates(files string) {
 	if out := s.sallyport("", "login", "--user", "alice", "--service", "alone", "--certificate", files+"/alice.crt"); !strings.Contains(out, "accepted by certificate") {
 		t.Errorf("login: %s", out)
 	}
+	if out, err := s.attempt("", "login", "--user", "alice", "--service", "both", "--certificate", files+"/alice.crt"); err == nil || !strings.Contains(out, "--password-stdin") {
+		t.Errorf("login without the password that this service wants too: %v, %s", err, out)
+	}
 	for certificate, want := range map[string]string{"bob": "certificate_not_theirs", "revoked": "was revoked at", "foreign": "unknown authority", "expired": "expired"} {
 		if out, err := s.attempt("", "login", "--user", "alice", "--service", "alone", "--certificate", files+"/"+certificate+".crt"); err == nil || !strings.Contains(out, want) {
 			t.Errorf("login with %s: %v, %s", certificate, err, out)
