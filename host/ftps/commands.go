@@ -50,7 +50,9 @@ func (sess *session) tooManyCommands() {
 	if sess.loggedIn() {
 		sess.service.options.Log.Warn("session ended", "service", sess.service.options.Name, "peer", sess.peer, "user", sess.grant.User, "reason", events.TooManyCommands, "login", sess.login().LoginID)
 	} else {
-		sess.service.refused(sess.peer.String(), events.TooManyCommands, errBusy)
+		if !sess.control.flooded.Load() {
+			sess.service.refused(sess.peer.String(), events.TooManyCommands, errBusy)
+		}
 		if sess.control.plain != nil { // not under TLS yet
 			_, _ = fmt.Fprint(sess.control.Conn, goodbye(events.TooManyCommands))
 		}

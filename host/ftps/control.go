@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
@@ -22,9 +23,11 @@ type control struct {
 	session *session
 	closed  chan struct{}
 	once    sync.Once
+	drained sync.Once
 	plain   *bufio.Reader // nil once TLS begins
 	pending []byte        // of the line that is being handed out
 	reads   int           // since TLS began
+	flooded atomic.Bool   // see timeOut
 
 	mu       sync.Mutex
 	secureBy time.Time // zero: TLS is there
@@ -103,7 +106,7 @@ const replyTime = 2 * time.Second
 
 // notice remembers an idle time-out as the reason of the end. Who did not log in in time is told so.
 func (c *control) notice(err error) error {
-	if !errors.Is(err, os.ErrDeadlineExceeded) || c.session.busy() {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || c.session.busy() || c.flooded.Load() {
 		return err
 	}
 	c.mu.Lock()
@@ -151,6 +154,9 @@ const mostDrained = 1 << 20
 
 // Close implements [net.Conn].
 func (c *control) Close() error {
+	if c.flooded.Load() {
+		c.drained.Do(c.drain)
+	}
 	err := c.Conn.Close()
 	c.once.Do(func() { close(c.closed) })
 	return err
@@ -159,11 +165,24 @@ func (c *control) Close() error {
 // SetDeadline implements [net.Conn]: before the login, no later than the client must have logged in. The library sets it before
 // it reads a command, each time, and at no other: so commands are counted here.
 func (c *control) SetDeadline(t time.Time) error {
-	if !c.commands.take(time.Now()) {
-		c.session.tooManyCommands()
-		return net.ErrClosed
+	if c.commands.take(time.Now()) {
+		return c.Conn.SetDeadline(c.clamp(t))
 	}
-	return c.Conn.SetDeadline(c.clamp(t))
+	if c.plain == nil && !c.session.speaks() && c.commands.left > -commandsToLogin {
+		return c.timeOut()
+	}
+	c.session.tooManyCommands()
+	return net.ErrClosed
+}
+
+// timeOut makes the library take the client for an idle one. Under TLS nobody else can say 421 before USER. What it has read already it
+// answers first.
+func (c *control) timeOut() error {
+	if !c.flooded.Swap(true) {
+		c.session.service.refused(c.session.peer.String(), events.TooManyCommands, errBusy)
+	}
+	now := time.Now()
+	return errors.Join(c.Conn.SetReadDeadline(now), c.Conn.SetWriteDeadline(now.Add(replyTime)))
 }
 
 // SetReadDeadline implements [net.Conn].

@@ -126,6 +126,13 @@ func (sess *session) ended(why events.Reason) {
 	}
 }
 
+// speaks reports whether a client under TLS can be told anything: from USER on.
+func (sess *session) speaks() bool {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.tls != nil
+}
+
 // closeFor ends the session from outside, once.
 func (sess *session) closeFor(why events.Reason) { sess.closing.Do(func() { sess.sayGoodbye(why) }) }
 
