@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/account"
+	"github.com/sallyport-ftps/sallyport/host/policy"
 )
 
 // NewAccount asks for an account.
@@ -23,6 +24,8 @@ type Account struct {
 	account.Account
 	// LockedUntil is set while too many wrong tries keep the account out.
 	LockedUntil *time.Time `json:"locked_until,omitempty"`
+	// GroupLimits hold where the account has none of its own.
+	GroupLimits policy.Limits `json:"group_limits,omitzero"`
 }
 
 // NewPassword asks for another password.

@@ -34,10 +34,12 @@ type Backend struct {
 	Snapshot func(ctx context.Context, w io.Writer) error
 	// CheckHome refuses a home folder for an account.
 	CheckHome func(home string) error
-	Server    Server
-	Locks     Locks    // nil: none, since no server runs
-	Bans      Bans     // nil: no server runs
-	Sessions  Sessions // nil: no server runs
+	// GroupLimits are those of an account's group; nil: nobody knows.
+	GroupLimits func(a account.Account) policy.Limits
+	Server      Server
+	Locks       Locks    // nil: none, since no server runs
+	Bans        Bans     // nil: no server runs
+	Sessions    Sessions // nil: no server runs
 	// Name is the server's, for users.
 	Name string
 	// Mail are the settings for mail as they are now; nil, or a nil result: none is sent.
@@ -248,6 +250,9 @@ func (h handler) showAccount(r *http.Request) (Account, error) {
 		if until, locked := h.Locks.Until(a.Name); locked {
 			shown.LockedUntil = &until
 		}
+	}
+	if err == nil && h.GroupLimits != nil {
+		shown.GroupLimits = h.GroupLimits(a)
 	}
 	return shown, err
 }

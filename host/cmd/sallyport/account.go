@@ -250,11 +250,19 @@ func (cmd accountShow) Run(ctx context.Context, c *cli, s streams) error {
 			fmt.Fprintf(w, "unused\tat most %d days\n", a.UnusedDays)
 		}
 		for _, limit := range []struct {
-			name string
-			n    int64
-		}{{"max bytes", a.Limits.Bytes}, {"max files", a.Limits.Files}, {"max upload rate", a.Limits.UploadRate}, {"max download rate", a.Limits.DownloadRate}} {
-			if limit.n != 0 {
-				fmt.Fprintf(w, "%s\t%s\n", limit.name, limitText(limit.n))
+			name       string
+			own, group int64
+		}{
+			{"max bytes", a.Limits.Bytes, a.GroupLimits.Bytes},
+			{"max files", a.Limits.Files, a.GroupLimits.Files},
+			{"max upload rate", a.Limits.UploadRate, a.GroupLimits.UploadRate},
+			{"max download rate", a.Limits.DownloadRate, a.GroupLimits.DownloadRate},
+		} {
+			switch {
+			case limit.own != 0:
+				fmt.Fprintf(w, "%s\t%s\n", limit.name, limitText(limit.own))
+			case limit.group != 0:
+				fmt.Fprintf(w, "%s\t%d (the group's)\n", limit.name, limit.group)
 			}
 		}
 		switch {

@@ -386,6 +386,13 @@ func (a *app) backend() admin.Backend {
 		CheckHome: func(home string) error { return policy.HomeApart(home, a.data.private) },
 	}
 	b.Log, b.Name, b.RemoveHome = a.log, a.config().Server.Name, a.removeHome
+	b.GroupLimits = func(one account.Account) policy.Limits {
+		if len(one.Groups) == 0 {
+			return policy.Limits{}
+		}
+		group, _ := a.config().Group(one.Groups[0])
+		return group.Limits
+	}
 	b.Mail = func() *mail.Settings { return a.config().Mail }
 	if a.store != nil {
 		b.Snapshot = a.snapshot
