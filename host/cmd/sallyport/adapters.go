@@ -38,8 +38,8 @@ func (l logins) TryLogin(ctx context.Context, try admin.Login) (admin.LoginResul
 		Accepted: out.Accepted, Reason: out.Reason, Detail: out.Detail, Service: s.Name, User: out.Grant.User, Method: out.Grant.Method,
 		Steps: []admin.Step{}, Took: admin.InMilliseconds(out.Took),
 	}
-	if len(out.Trace) == 0 && certificate != nil && try.Password == "" {
-		result.Detail = "no method of this service asks for a certificate alone; with --password-stdin it is tried beside a password"
+	if out.Reason == events.UnknownUser && certificate != nil && try.Password == "" {
+		result.Detail = "no method knows the user by the certificate alone; with --password-stdin it is tried beside a password"
 	}
 	if out.Accepted {
 		result.Account, result.Email = out.Grant.Account, out.Grant.Email
