@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -158,6 +159,11 @@ type Outcome struct {
 	wrongGuess bool   // the method that accepts was told by the host that the password is wrong
 	rejected   bool   // some method said no, whatever came after
 	sharedWith string // login id of the equal attempt that was asked
+}
+
+// AskedFactor reports whether a second factor was asked: a person, perhaps, whom to ask again would annoy, or for a code that is used up.
+func (o Outcome) AskedFactor() bool {
+	return slices.ContainsFunc(o.Trace, func(t Trace) bool { return t.Factor })
 }
 
 // Trace is what one method said, for the administrator's "why can't she get in?".

@@ -28,6 +28,7 @@ type control struct {
 	pending []byte        // of the line that is being handed out
 	reads   int           // since TLS began
 	flooded atomic.Bool   // see timeOut
+	late    atomic.Bool   // the time to log in is over: the library sets a deadline once more, to say so
 
 	mu       sync.Mutex
 	secureBy time.Time // zero: TLS is there
@@ -112,6 +113,7 @@ func (c *control) notice(err error) error {
 	c.mu.Lock()
 	late := !c.loginBy.IsZero()
 	if late {
+		c.late.Store(true)
 		c.secureBy, c.loginBy = time.Time{}, time.Now().Add(replyTime)
 	}
 	c.mu.Unlock()
@@ -144,9 +146,11 @@ func (c *control) drain() {
 	if !ok {
 		return
 	}
-	_ = conn.CloseWrite()
-	_ = conn.SetReadDeadline(time.Now().Add(replyTime))
-	_, _ = io.CopyN(io.Discard, conn, mostDrained)
+	c.drained.Do(func() {
+		_ = conn.CloseWrite()
+		_ = conn.SetReadDeadline(time.Now().Add(replyTime))
+		_, _ = io.CopyN(io.Discard, conn, mostDrained)
+	})
 }
 
 // mostDrained is how many bytes are read so.
@@ -155,7 +159,7 @@ const mostDrained = 1 << 20
 // Close implements [net.Conn].
 func (c *control) Close() error {
 	if c.flooded.Load() {
-		c.drained.Do(c.drain)
+		c.drain()
 	}
 	err := c.Conn.Close()
 	c.once.Do(func() { close(c.closed) })
@@ -163,9 +167,9 @@ func (c *control) Close() error {
 }
 
 // SetDeadline implements [net.Conn]: before the login, no later than the client must have logged in. The library sets it before
-// it reads a command, each time, and at no other: so commands are counted here.
+// it reads a command, each time: so commands are counted here.
 func (c *control) SetDeadline(t time.Time) error {
-	if c.commands.take(time.Now()) {
+	if c.late.Load() || c.commands.take(time.Now()) {
 		return c.Conn.SetDeadline(c.clamp(t))
 	}
 	if c.plain == nil && !c.session.speaks() && c.commands.left > -commandsToLogin {
@@ -176,7 +180,7 @@ func (c *control) SetDeadline(t time.Time) error {
 }
 
 // timeOut makes the library take the client for an idle one. Under TLS nobody else can say 421 before USER. What it has read already it
-// answers first.
+// answers first; if that is much, the connection ends without a word.
 func (c *control) timeOut() error {
 	if !c.flooded.Swap(true) {
 		c.session.service.refused(c.session.peer.String(), events.TooManyCommands, errBusy)

@@ -75,11 +75,12 @@ type dataConn struct {
 	session *session
 	once    sync.Once
 	reads   int
-	armed   time.Time // when the idle deadline was last set
+	armed   time.Time // when the deadlines were last set
 
 	mu       sync.Mutex
 	expected int // bytes that are to be gathered before they are written
 	gathered []byte
+	failed   error // of a write
 }
 
 // handshakeReads is how many reads a TLS handshake takes at most, about. That of a data connection, which mostly resumes, is shorter.
@@ -127,22 +128,34 @@ func (c *dataConn) Write(p []byte) (int, error) {
 // probeTime is how long a write may take for which there is room.
 const probeTime = 50 * time.Millisecond
 
-// send writes p, as long as a record moves in the time that nothing may. When that is over it tries again, since the kernel says only when
-// a third of its buffer, of megabytes, is free that there is room.
+// send writes p, as long as a record moves in the time that nothing may. Meanwhile it tries again and again, since the kernel says only
+// when a third of its buffer, of megabytes, is free that there is room. After a failure nothing is written any more: half a record is.
 func (c *dataConn) send(p []byte) error {
-	for {
+	if c.failed != nil {
+		return c.failed
+	}
+	idle := c.session.service.options.Limits.DataIdle
+	since, moved := time.Now(), 0
+	for full := false; ; full = true {
 		n, err := c.Conn.Write(p)
+		if full { // else there was room before it waited
+			moved += n
+		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.failed = err
 			return err
 		}
-		_ = c.SetDeadline(time.Now().Add(probeTime))
+		_ = c.SetWriteDeadline(time.Now().Add(probeTime))
 		more, err := c.Conn.Write(p[n:])
-		if err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || n+more < tlsRecord) {
+		if moved += more; moved >= tlsRecord {
+			since, moved = time.Now(), 0
+		}
+		if err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || time.Since(since) >= idle) {
+			c.failed = err
 			return err
 		}
 		p = p[n+more:]
-		c.armed = time.Time{}
-		c.arm()
+		_ = c.SetWriteDeadline(time.Now().Add(idle / looks))
 	}
 }
 
@@ -184,11 +197,16 @@ func (g gathering) Write(p []byte) (int, error) {
 	return g.Conn.Write(p)
 }
 
-// arm moves the idle deadline, but not for each record: that would cost more than it is worth.
+// looks is how often a writer looks for room in the time that nothing may move.
+const looks = 8
+
+// arm moves the deadlines, but not for each record: that would cost more than it is worth.
 func (c *dataConn) arm() {
-	if now := time.Now(); now.Sub(c.armed) > time.Second {
+	idle := c.session.service.options.Limits.DataIdle
+	if now := time.Now(); now.Sub(c.armed) > min(time.Second, idle/(2*looks)) {
 		c.armed = now
-		_ = c.SetDeadline(now.Add(c.session.service.options.Limits.DataIdle))
+		_ = c.SetReadDeadline(now.Add(idle))
+		_ = c.SetWriteDeadline(now.Add(idle / looks))
 	}
 }
 

@@ -15,8 +15,9 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
-// What a client hears. One text for every refusal (but 421 for who may log in, and has too many sessions), and no word in it that makes a client try
-// again on its own (lftp does on "too many", "later", "overloaded", ...).
+// What a client hears. One text for every refusal, and no word in it that makes a client try
+// again on its own (lftp does on "too many", "later", "overloaded", ...). The exception is 421 for who may log in, and has too many
+// sessions: to try again later is right, unless a person would be asked each time.
 const (
 	textAccepted = "Login accepted."
 	textRefused  = "Login refused."
@@ -154,7 +155,7 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 			home.close()
 		}
 		d.service.leaveUser(d.session)
-		if outcome.Reason == events.TooManySessions { // all that a login takes was right: it may be said
+		if outcome.Reason == events.TooManySessions && !outcome.AskedFactor() {
 			d.session.closeFor(outcome.Reason)
 		}
 		return nil, errRefused

@@ -39,6 +39,7 @@ type authority struct {
 	limits    policy.Limits
 	noHome    bool // a home that is not there is not made
 	structure []string
+	trace     []auth.Trace // of those that are refused by Prepare
 	mu        sync.Mutex
 	tries     []auth.Attempt
 	left      chan error
@@ -83,7 +84,7 @@ func (a *authority) Login(ctx context.Context, attempt auth.Attempt) auth.Outcom
 			if errors.Is(err, auth.ErrTooManySessions) {
 				reason = events.TooManySessions
 			}
-			return auth.Outcome{Reason: reason, Detail: err.Error()}
+			return auth.Outcome{Reason: reason, Detail: err.Error(), Trace: a.trace}
 		}
 		return auth.Outcome{Accepted: true, Grant: grant}
 	}

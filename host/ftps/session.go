@@ -146,7 +146,7 @@ func (sess *session) sayGoodbye(why events.Reason) {
 		_, _ = io.WriteString(secured, goodbye(why))
 		_ = secured.CloseWrite()
 	}
-	if why == events.TooManyCommands {
+	if why == events.TooManyCommands || why == events.TooManySessions {
 		sess.control.drain()
 	}
 	sess.cutTransfers()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport-ftps/sallyport/host/auth"
 	"github.com/sallyport-ftps/sallyport/host/ftps"
 )
 
@@ -57,6 +58,11 @@ func TestSessionsOfOneUser(t *testing.T) {
 		c.cmd(421, "PASS canary-4711")
 		c.gone()
 	}
+	f.authority.trace = []auth.Trace{{Method: "push", Factor: true}} // a client that tries again by itself would ask somebody again
+	asked := f.secure()
+	asked.cmd(331, "USER alice")
+	asked.cmd(530, "PASS canary-4711")
+	f.authority.trace = nil
 	other := f.secure()
 	other.cmd(331, "USER nobody")
 	other.cmd(530, "PASS canary-4711")

@@ -91,14 +91,6 @@ type running struct {
 
 // serve runs the server until the context ends, then lets transfers finish. Whatever can be
 // checked is checked before anything is written.
-// share lets twice as many goroutines run as there are processors, unless GOMAXPROCS says how many. It comes after [open], which counts
-// processors for what must not be more. RATIONALE.md, "How does a login get through while transfers take all processors?".
-func share() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
-	}
-}
-
 func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready func(*running) error) (err error) {
 	start := time.Now()
 	if err := checkPlugins(ctx, conf); err != nil {
@@ -155,6 +147,14 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 	r.run(ctx)
 	log.Info("sallyport stopped", "uptime", time.Since(start).Round(time.Second))
 	return nil
+}
+
+// share lets twice as many goroutines run as there are processors, unless GOMAXPROCS says how many. It comes after [open], which counts
+// processors for what must not be more. RATIONALE.md, "How does a login get through while transfers take all processors?".
+func share() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+	}
 }
 
 // socketTimeout is how long calls on the administration socket may still take at the end.
