@@ -190,7 +190,7 @@ func TestStalledTransferIsGivenUp(t *testing.T) {
 // when a third of megabytes is free.
 func TestSlowAndStalledDownloads(t *testing.T) {
 	const size = 24 << 20
-	f := newFixture(t, func(o *ftps.Options) { o.Limits.DataIdle = time.Second })
+	f := newFixture(t, func(o *ftps.Options) { o.Limits.DataIdle = 2 * time.Second })
 	c := f.login()
 	if err := os.WriteFile(filepath.Join(f.home, "large"), make([]byte, size), 0o600); err != nil {
 		t.Fatal(err)
