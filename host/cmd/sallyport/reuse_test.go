@@ -128,7 +128,9 @@ const { Client } = require(process.argv[1] + "/basic-ftp");
 
 func wgetList(ca string) func(port string) *exec.Cmd {
 	return func(port string) *exec.Cmd {
-		return exec.Command("wget", "-q", "--tries=1", "--timeout=20", "--ca-certificate="+ca, "--user=alice", "--password="+goodPassword, "--no-remove-listing", "-O", "-", "ftps://127.0.0.1:"+port+"/")
+		list := exec.Command("wget", "-q", "--tries=1", "--timeout=20", "--ca-certificate="+ca, "--user=alice", "--password="+goodPassword, "-O", "-", "ftps://127.0.0.1:"+port+"/")
+		list.Dir = filepath.Dir(ca) // it leaves a file
+		return list
 	}
 }
 
