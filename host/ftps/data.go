@@ -125,8 +125,11 @@ func (c *dataConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// probeTime is how long a write may take for which there is room.
-const probeTime = 50 * time.Millisecond
+const (
+	tlsRecord = 16 << 10              // bytes in one at most
+	looks     = 8                     // how often a writer looks for room in the time that nothing may move
+	probeTime = 50 * time.Millisecond // for a write that has room
+)
 
 // send writes p, as long as a record moves in the time that nothing may. Meanwhile it tries again and again, since the kernel says only
 // when a third of its buffer, of megabytes, is free that there is room. After a failure nothing is written any more: half a record is.
@@ -158,9 +161,6 @@ func (c *dataConn) send(p []byte) error {
 		_ = c.SetWriteDeadline(time.Now().Add(idle / looks))
 	}
 }
-
-// tlsRecord is the most bytes in one.
-const tlsRecord = 16 << 10
 
 // expect has the next bytes gathered in a buffer, and forgets what is in the one before. With 0 they go out as they come.
 func (c *dataConn) expect(bytes int, buf []byte) {
@@ -196,9 +196,6 @@ func (g gathering) Write(p []byte) (int, error) {
 	defer g.raw.expect(0, nil)
 	return g.Conn.Write(p)
 }
-
-// looks is how often a writer looks for room in the time that nothing may move.
-const looks = 8
 
 // arm moves the deadlines, but not for each record: that would cost more than it is worth.
 func (c *dataConn) arm() {

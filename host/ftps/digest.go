@@ -20,6 +20,16 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/policy"
 )
 
+// Digests says of which files the events have one.
+type Digests string
+
+// The choices. To compute one costs about half a second of a core for each GiB.
+const (
+	DigestUploads Digests = "uploads"
+	DigestAll     Digests = "all"
+	DigestNone    Digests = "none"
+)
+
 // maxKnown is how many files a session remembers the digests of.
 const maxKnown = 256
 

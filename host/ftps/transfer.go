@@ -221,16 +221,6 @@ func (f *files) sweep(root *os.Root) {
 	}
 }
 
-// Digests says of which files the events have one.
-type Digests string
-
-// The choices. To compute one costs about half a second of a core for each GiB.
-const (
-	DigestUploads Digests = "uploads"
-	DigestAll     Digests = "all"
-	DigestNone    Digests = "none"
-)
-
 // moved is what the event of a transfer says.
 type moved struct {
 	name    string

@@ -124,7 +124,7 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 		return errors.Join(err, r.abandon())
 	}
 	defer r.close()
-	share()
+	doubleProcs()
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -149,9 +149,9 @@ func serve(ctx context.Context, conf *config.Config, log *slog.Logger, ready fun
 	return nil
 }
 
-// share lets twice as many goroutines run as there are processors, unless GOMAXPROCS says how many. It comes after [open], which counts
+// doubleProcs lets twice as many goroutines run as there are processors, unless GOMAXPROCS says how many. It comes after [open], which counts
 // processors for what must not be more. RATIONALE.md, "How does a login get through while transfers take all processors?".
-func share() {
+func doubleProcs() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 	}
