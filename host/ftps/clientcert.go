@@ -208,7 +208,6 @@ func identity(c *x509.Certificate) *auth.Certificate {
 
 // verifyControl is called at the end of the handshake of the control connection.
 func (sess *session) verifyControl(state tls.ConnectionState) error {
-	defer sess.control.secured()
 	id, err := sess.settings.Clients.Check(state.PeerCertificates)
 	if err != nil {
 		sess.service.refused(sess.peer.String(), events.BadCertificate, err)
@@ -223,12 +222,16 @@ func (sess *session) verifyControl(state tls.ConnectionState) error {
 	return nil
 }
 
-// handshakeFailed tells of a handshake of the control connection that failed, if nothing else does.
+// handshakeFailed tells of a handshake of the control connection that failed, if nothing else does. Who just goes is not worth it.
 func (sess *session) handshakeFailed(err error) {
 	sess.mu.Lock()
 	told := sess.told
 	sess.mu.Unlock()
-	if !told && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, io.EOF) {
+	switch {
+	case told, errors.Is(err, io.EOF):
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		sess.service.refused(sess.peer.String(), events.LoginTimeout, errSlow)
+	default:
 		sess.service.refused(sess.peer.String(), events.TLSFailed, err)
 	}
 }

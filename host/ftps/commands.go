@@ -17,6 +17,8 @@ const commandsToLogin = 64
 var (
 	errSlow = errors.New("no login in the time for it")
 	errBusy = errors.New("more commands than are allowed")
+
+	errLongLine = fmt.Errorf("a command of more than %d bytes", maxLine)
 )
 
 // commands counts those of a control connection. The library asks from one goroutine.
@@ -45,17 +47,12 @@ func (c *commands) take(now time.Time) bool {
 
 func (c *commands) loggedIn() { c.in = true }
 
-// tooManyCommands ends the session.
-func (sess *session) tooManyCommands() {
+// refuse ends a connection that asks too much, with a reply and an event.
+func (sess *session) refuse(reason events.Reason, why error) {
 	if sess.loggedIn() {
-		sess.service.options.Log.Warn("session ended", "service", sess.service.options.Name, "peer", sess.peer, "user", sess.grant.User, "reason", events.TooManyCommands, "login", sess.login().LoginID)
+		sess.service.options.Log.Warn("session ended", "service", sess.service.options.Name, "peer", sess.peer, "user", sess.grant.User, "reason", reason, "login", sess.login().LoginID)
 	} else {
-		if !sess.control.flooded.Load() {
-			sess.service.refused(sess.peer.String(), events.TooManyCommands, errBusy)
-		}
-		if sess.control.plain != nil { // not under TLS yet
-			_, _ = fmt.Fprint(sess.control.Conn, goodbye(events.TooManyCommands))
-		}
+		sess.service.refused(sess.peer.String(), reason, why)
 	}
-	sess.closeFor(events.TooManyCommands)
+	sess.closeFor(reason)
 }

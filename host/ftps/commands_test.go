@@ -1,6 +1,7 @@
 package ftps_test
 
 import (
+	"io"
 	"strings"
 	"testing"
 
@@ -56,8 +57,15 @@ func TestTooManyCommands(t *testing.T) {
 	if last := flood(secured, 10_000); last != "421 These are too many commands." {
 		t.Errorf("under TLS: %q", last)
 	}
-	if last := flood(f.secure(), 10_000); !strings.HasPrefix(last, "421 ") { // the library says it: it has not told us its TLS connection yet
+	if last := flood(f.secure(), 10_000); last != "421 These are too many commands." {
 		t.Errorf("under TLS, before USER: %q", last)
+	}
+	atOnce := f.secure()
+	if _, err := io.WriteString(atOnce.raw, strings.Repeat("NOOP\r\n", 2000)); err != nil {
+		t.Fatal(err)
+	}
+	if last := flood(atOnce, 0); last != "421 These are too many commands." {
+		t.Errorf("in one piece: %q", last)
 	}
 	c := f.login()
 	for range 40 {
@@ -70,10 +78,10 @@ func TestTooManyCommands(t *testing.T) {
 		t.Errorf("%+v", closed)
 	}
 	f.service.Shutdown(t.Context())
-	if n := f.refusals(events.TooManyCommands); n != 4 {
+	if n := f.refusals(events.TooManyCommands); n != 5 {
 		t.Errorf("%d were told of", n)
 	}
-	if n := strings.Count(f.log.String(), "reason=too_many_commands"); n != 5 { // four connections, and the session
+	if n := strings.Count(f.log.String(), "reason=too_many_commands"); n != 6 { // five connections, and the session
 		t.Errorf("%d lines: %s", n, f.log)
 	}
 }

@@ -2,44 +2,54 @@ package ftps
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sallyport-ftps/sallyport/events"
 )
 
-// control is the raw control connection, below TLS. Until the login it clamps the library's
-// deadlines to the time that a client has to log in, and until TLS it hands the library one line
-// at a time: AUTH takes no other mechanism, and what is sent behind AUTH in clear text ends up in
-// the TLS handshake, which fails, instead of among the commands (RFC 4217, section 15.3).
+// control is the control connection as the library sees it: lines in clear text, one at a time. TLS is below it, and so are the commands
+// of RFC 2228, which the library does not get to see: RATIONALE.md, "Why does the library know nothing of TLS?". Until the login it clamps
+// the library's deadlines to the time that a client has to log in.
 type control struct {
-	net.Conn
-	session *session
-	closed  chan struct{}
-	once    sync.Once
-	drained sync.Once
-	plain   *bufio.Reader // nil once TLS begins
-	pending []byte        // of the line that is being handed out
-	reads   int           // since TLS began
-	flooded atomic.Bool   // see timeOut
-	late    atomic.Bool   // the time to log in is over: the library sets a deadline once more, to say so
+	net.Conn // the raw one, for deadlines and addresses
+	session  *session
+	ctx      context.Context // of the service
+	closed   chan struct{}
+	once     sync.Once
+	drained  sync.Once
+
+	// These are the library's goroutine's for commands.
+	lines     *bufio.Reader
+	pending   []byte    // of the line that is being handed out
+	out       io.Writer // replies
+	protected bool      // data connections are
+	commands  commands
 
 	mu       sync.Mutex
 	secureBy time.Time // zero: TLS is there
 	loginBy  time.Time // zero: logged in
-	commands commands
 }
 
-func newControl(conn net.Conn, sess *session) *control {
+// inTurn makes a command of RFC 2228 one that the library answers when it is its turn, by way of [files.Site].
+const inTurn = "SITE "
+
+// maxLine is how many bytes a command may have, with its end: as many as the library takes.
+const maxLine = 4096 - len(inTurn)
+
+func newControl(ctx context.Context, conn net.Conn, sess *session) *control {
 	c := &control{
-		Conn: conn, session: sess, closed: make(chan struct{}),
-		plain:    bufio.NewReaderSize(conn, 4096),
+		Conn: conn, session: sess, ctx: ctx, closed: make(chan struct{}),
+		lines: bufio.NewReaderSize(conn, maxLine), out: conn,
 		secureBy: time.Now().Add(sess.service.options.Limits.Secure),
 		loginBy:  time.Now().Add(sess.service.options.Limits.PreLogin),
 		commands: newCommands(sess.settings),
@@ -48,96 +58,178 @@ func newControl(conn net.Conn, sess *session) *control {
 	return c
 }
 
-// skipFilter ends the plain text phase. Bytes that were read ahead stay in front.
-func (c *control) skipFilter() {
-	if c.plain == nil {
-		return
+// secure begins TLS. What was sent behind AUTH in clear text is read as a part of the handshake, which fails, and not as commands
+// (RFC 4217, section 15.3).
+func (c *control) secure() error {
+	ahead, _ := c.lines.Peek(c.lines.Buffered())
+	secured := tls.Server(&wire{Conn: c.Conn, ahead: append([]byte(nil), ahead...)}, c.session.controlTLS())
+	if err := secured.HandshakeContext(c.ctx); err != nil {
+		c.session.handshakeFailed(err)
+		return fmt.Errorf("handshake: %w", err)
 	}
-	ahead, _ := c.plain.Peek(c.plain.Buffered())
-	c.pending = append(c.pending, ahead...)
-	c.plain = nil
-}
-
-// Read implements [net.Conn].
-func (c *control) Read(p []byte) (int, error) {
-	for len(c.pending) == 0 && c.plain != nil {
-		line, err := c.plain.ReadSlice('\n')
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) && len(line) == 0 {
-			return 0, c.notice(err)
-		}
-		if foreignAuth(string(line)) {
-			if !c.commands.take(time.Now()) {
-				c.session.tooManyCommands()
-				return 0, net.ErrClosed
-			}
-			if _, err := c.Write([]byte("504 Only AUTH TLS is known here.\r\n")); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		c.pending = append(c.pending, line...)
-	}
-	if len(c.pending) > 0 {
-		n := copy(p, c.pending)
-		c.pending = c.pending[n:]
-		return n, nil
-	}
-	n, err := c.Conn.Read(p)
-	if c.reads++; c.reads <= handshakeReads {
-		quickAck(c.Conn)
-	}
-	return n, c.notice(err)
-}
-
-// foreignAuth reports whether the line is AUTH with something else than TLS.
-func foreignAuth(line string) bool {
-	command, mechanism, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
-	if !strings.EqualFold(command, "AUTH") {
-		return false
-	}
-	switch strings.ToUpper(mechanism) {
-	case "TLS", "TLS-C", "SSL":
-		return false
-	}
-	return true
-}
-
-// replyTime is how long the library has to tell a client that its time is up.
-const replyTime = 2 * time.Second
-
-// notice remembers an idle time-out as the reason of the end. Who did not log in in time is told so.
-func (c *control) notice(err error) error {
-	if !errors.Is(err, os.ErrDeadlineExceeded) || c.session.busy() || c.flooded.Load() {
-		return err
-	}
-	c.mu.Lock()
-	late := !c.loginBy.IsZero()
-	if late {
-		c.late.Store(true)
-		c.secureBy, c.loginBy = time.Time{}, time.Now().Add(replyTime)
-	}
-	c.mu.Unlock()
-	if late {
-		c.session.service.refused(c.session.peer.String(), events.LoginTimeout, errSlow)
-	}
-	c.session.ended(events.IdleTimeout)
-	return err
-}
-
-// secured ends the time that the client has for TLS.
-func (c *control) secured() {
+	c.lines, c.out = bufio.NewReaderSize(secured, maxLine), secured
+	c.session.mu.Lock()
+	c.session.tls = secured
+	c.session.mu.Unlock()
 	c.mu.Lock()
 	c.secureBy = time.Time{}
 	c.mu.Unlock()
-	_ = c.Conn.SetDeadline(c.clamp(time.Time{}))
+	return c.Conn.SetDeadline(c.clamp(time.Time{}))
+}
+
+// wire is a raw control connection below TLS.
+type wire struct {
+	net.Conn
+	ahead []byte // that was read already
+	reads int
+}
+
+// Read implements [net.Conn].
+func (w *wire) Read(p []byte) (int, error) {
+	if len(w.ahead) > 0 {
+		n := copy(p, w.ahead)
+		w.ahead = w.ahead[n:]
+		return n, nil
+	}
+	n, err := w.Conn.Read(p)
+	if w.reads++; w.reads <= handshakeReads {
+		quickAck(w.Conn)
+	}
+	return n, err
+}
+
+// Read implements [net.Conn]. It never times out: the client hears of that here.
+func (c *control) Read(p []byte) (int, error) {
+	for len(c.pending) == 0 {
+		line, err := c.line()
+		if err != nil {
+			return 0, err
+		}
+		if c.pending, err = c.security(line); err != nil {
+			_ = c.Close()
+			return 0, net.ErrClosed
+		}
+	}
+	n := copy(p, c.pending)
+	c.pending = c.pending[n:]
+	return n, nil
+}
+
+// line reads the next command. When there is none, the client has been told why.
+func (c *control) line() (line []byte, err error) {
+	for {
+		line, err = c.lines.ReadSlice('\n')
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.session.busy() {
+			break
+		}
+		_ = c.Conn.SetDeadline(time.Now().Add(c.session.settings.IdleTimeout)) // who has a transfer under way is not idle
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.session.loggedIn():
+		c.session.closeFor(events.IdleTimeout)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.session.refuse(events.LoginTimeout, errSlow)
+	case errors.Is(err, bufio.ErrBufferFull):
+		c.session.refuse(events.InputTooLong, errLongLine)
+	case err != nil:
+		return nil, err
+	case !c.commands.take(time.Now()):
+		c.session.refuse(events.TooManyCommands, errBusy)
+	default:
+		return line, nil
+	}
+	return nil, net.ErrClosed
+}
+
+// security answers the commands of RFC 2228, and returns others for the library. Who is logged in may have sent them while a transfer is
+// under way: then they must wait for its reply.
+func (c *control) security(line []byte) ([]byte, error) {
+	command, param := parse(line)
+	switch command {
+	default:
+		return line, nil
+	case "PASV", "EPSV":
+		if c.protected || !c.session.loggedIn() {
+			return line, nil
+		}
+	case "AUTH", "PBSZ", "PROT":
+	}
+	if c.session.loggedIn() {
+		return append([]byte(inTurn), line...), nil
+	}
+	code, text := c.answer(command, param)
+	if _, err := fmt.Fprintf(c, "%d %s\r\n", code, text); err != nil {
+		return nil, err
+	}
+	if code == codeBeginTLS {
+		return nil, c.secure()
+	}
+	return nil, nil
+}
+
+// parse takes a line apart as the library does.
+func parse(line []byte) (command, param string) {
+	command, param, _ = strings.Cut(strings.TrimRight(string(line), "\r\n"), " ")
+	return strings.ToUpper(command), param
+}
+
+// Replies of RFC 2228, section 5, and RFC 4217, for which the library has no names.
+const (
+	codeBeginTLS        = 234
+	codeBadSequence     = 503
+	codeNotProtected    = 521
+	codeLevelRefused    = 534
+	codeLevelNotByTLS   = 536
+	codeNotImplemented  = 504
+	codeBadBufferSize   = 501
+	codeSecurityAgreed  = 200
+	textSecured         = "The connection is secured already."
+	textNotSecured      = "AUTH TLS comes first."
+	textMustBeProtected = "Data connections must be encrypted: PROT P."
+)
+
+// answer is the reply to AUTH, PBSZ and PROT, and to who wants a data connection in clear text.
+func (c *control) answer(command, param string) (code int, text string) {
+	param = strings.ToUpper(param)
+	secured := c.session.isSecured()
+	switch {
+	case command == "AUTH" && secured:
+		return codeBadSequence, textSecured
+	case command == "AUTH" && (param == "TLS" || param == "TLS-C" || param == "SSL"):
+		return codeBeginTLS, "Begin with TLS."
+	case command == "AUTH":
+		return codeNotImplemented, "Only AUTH TLS is known here."
+	case !secured:
+		return codeBadSequence, textNotSecured
+	case command == "PBSZ":
+		if _, err := strconv.ParseUint(param, 10, 32); err != nil {
+			return codeBadBufferSize, "PBSZ 0 is expected."
+		}
+		return codeSecurityAgreed, "PBSZ=0"
+	case command != "PROT":
+		return codeNotProtected, textMustBeProtected
+	}
+	switch param {
+	case "P":
+		c.protected = true
+		return codeSecurityAgreed, "Data connections are encrypted."
+	case "C":
+		return codeLevelRefused, textMustBeProtected
+	case "S", "E":
+		return codeLevelNotByTLS, "TLS has PROT P only."
+	}
+	return codeNotImplemented, "PROT P is expected."
 }
 
 // Write implements [net.Conn].
 func (c *control) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
+	n, err := c.out.Write(p)
 	c.session.replied()
 	return n, err
 }
+
+// replyTime is how long a client has to take a last reply.
+const replyTime = 2 * time.Second
 
 // drain reads what a client has sent already, within limits: closing a connection with something unread in it would make the
 // kernel throw away what was written to the client last.
@@ -157,37 +249,23 @@ func (c *control) drain() {
 const mostDrained = 1 << 20
 
 // Close implements [net.Conn].
-func (c *control) Close() error {
-	if c.flooded.Load() {
-		c.drain()
-	}
-	err := c.Conn.Close()
-	c.once.Do(func() { close(c.closed) })
+func (c *control) Close() (err error) {
+	c.once.Do(func() {
+		c.session.mu.Lock()
+		secured := c.session.tls
+		c.session.mu.Unlock()
+		if secured != nil {
+			err = secured.Close()
+		} else {
+			err = c.Conn.Close()
+		}
+		close(c.closed)
+	})
 	return err
 }
 
-// SetDeadline implements [net.Conn]: before the login, no later than the client must have logged in. The library sets it before
-// it reads a command, each time: so commands are counted here.
-func (c *control) SetDeadline(t time.Time) error {
-	if c.late.Load() || c.commands.take(time.Now()) {
-		return c.Conn.SetDeadline(c.clamp(t))
-	}
-	if c.plain == nil && !c.session.speaks() && c.commands.left > -commandsToLogin {
-		return c.timeOut()
-	}
-	c.session.tooManyCommands()
-	return net.ErrClosed
-}
-
-// timeOut makes the library take the client for an idle one. Under TLS nobody else can say 421 before USER. What it has read already it
-// answers first; if that is much, the connection ends without a word.
-func (c *control) timeOut() error {
-	if !c.flooded.Swap(true) {
-		c.session.service.refused(c.session.peer.String(), events.TooManyCommands, errBusy)
-	}
-	now := time.Now()
-	return errors.Join(c.Conn.SetReadDeadline(now), c.Conn.SetWriteDeadline(now.Add(replyTime)))
-}
+// SetDeadline implements [net.Conn]: before the login, no later than the client must have logged in.
+func (c *control) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(c.clamp(t)) }
 
 // SetReadDeadline implements [net.Conn].
 func (c *control) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.clamp(t)) }

@@ -14,6 +14,8 @@ import (
 // nobody knows whether the file is complete. crypto/tls passes it on, io.EOF it would swallow.
 var errCut = errors.New("the data connection was cut")
 
+var errNoData = errors.New("no data connection came")
+
 // passive replaces the library's listener, which is on all addresses and a random port, by one on
 // the control connection's own address and the configured ports. The library goes on to set
 // deadlines on its own, so that stays open, but deaf.
@@ -34,32 +36,81 @@ func (d *driver) passive(library net.Listener) (net.Listener, error) {
 		d.service.options.Log.Warn("no data connection possible", "service", d.service.options.Name, "peer", d.session.peer, "err", err)
 		return nil, err
 	}
-	l := &passiveListener{port: own, library: library, session: d.session}
+	l := &passiveListener{port: own, library: library, session: d.session, came: make(chan arrival, 1), closed: make(chan struct{})}
 	d.session.closePassive(l)
+	go l.await()
 	return l, nil
 }
 
-// passiveListener waits for the one data connection of a transfer.
+// passiveListener waits for the one data connection of a transfer. It takes it, and begins with TLS, before the transfer's command is
+// there: RATIONALE.md, "Why does TLS on a data connection begin before its command?".
 type passiveListener struct {
 	port
 	library net.Listener
 	session *session
+	came    chan arrival
+	once    sync.Once
+	closed  chan struct{}
 }
 
-// Accept implements [net.Listener].
-func (l *passiveListener) Accept() (net.Conn, error) {
-	conn, err := l.accept(l.session.service.options.Limits.DataConnect)
+// arrival is a data connection, or why there is none.
+type arrival struct {
+	conn *tls.Conn
+	err  error
+}
+
+func (l *passiveListener) await() {
+	raw, err := l.accept()
 	if err != nil {
-		return nil, err
+		l.came <- arrival{err: err}
+		return
 	}
-	data := &dataConn{Conn: conn, session: l.session}
-	l.session.transferBegins(data)
-	return data, nil
+	conn := tls.Server(&dataConn{Conn: raw, session: l.session}, l.session.dataTLS())
+	l.came <- arrival{conn: conn}
+	select {
+	case <-l.closed:
+		l.drop()
+	default:
+	}
+	_ = conn.Handshake() // the connection keeps the error for who reads or writes
 }
 
-// Close implements [net.Listener].
+// Accept implements [net.Listener], for the transfer's command.
+func (l *passiveListener) Accept() (net.Conn, error) {
+	timer := time.NewTimer(l.session.service.options.Limits.DataConnect)
+	defer timer.Stop()
+	select {
+	case a := <-l.came:
+		if a.err != nil {
+			return nil, a.err
+		}
+		if raw, ok := a.conn.NetConn().(*dataConn); ok {
+			l.session.transferBegins(raw)
+		}
+		return a.conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	case <-timer.C:
+		return nil, errNoData
+	}
+}
+
+// Close implements [net.Listener]. A connection that no transfer took goes with it.
 func (l *passiveListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	l.drop()
 	return errors.Join(ignoreClosed(l.port.Close()), ignoreClosed(l.library.Close()))
+}
+
+// drop closes the connection that came, if nobody took it.
+func (l *passiveListener) drop() {
+	select {
+	case a := <-l.came:
+		if a.conn != nil {
+			_ = a.conn.NetConn().Close() // and not by TLS: the handshake may be under way
+		}
+	default:
+	}
 }
 
 func ignoreClosed(err error) error {

@@ -28,7 +28,6 @@ var (
 	errRefused  = errors.New("login refused")
 	errLoggedIn = errors.New("already logged in; open another connection for another user")
 	errInClear  = errors.New("TLS is required; send AUTH TLS first")
-	errSecured  = errors.New("the connection is secured already")
 	errNoPASV   = errors.New("PASV is for IPv4; use EPSV")
 )
 
@@ -44,7 +43,6 @@ type driver struct {
 var (
 	_ ftpserver.MainDriver                         = (*driver)(nil)
 	_ ftpserver.MainDriverExtensionUserVerifier    = (*driver)(nil)
-	_ ftpserver.MainDriverExtensionTLSVerifier     = (*driver)(nil)
 	_ ftpserver.MainDriverExtensionPostAuthMessage = (*driver)(nil)
 	_ ftpserver.MainDriverExtensionQuitMessage     = (*driver)(nil)
 	_ ftpserver.MainDriverExtensionPassiveWrapper  = (*driver)(nil)
@@ -52,18 +50,14 @@ var (
 
 // GetSettings implements ftpserver.MainDriver.
 func (d *driver) GetSettings() (*ftpserver.Settings, error) {
-	required := ftpserver.MandatoryEncryption
-	if d.service.options.Implicit {
-		required = ftpserver.ImplicitEncryption
-	}
 	return &ftpserver.Settings{
 		Listener:             d.session.listener,
 		ListenAddr:           d.service.options.Name, // what STAT shows
 		Banner:               d.service.options.Banner,
 		IdleTimeout:          max(1, int(d.session.settings.IdleTimeout/time.Second)),
 		ConnectionTimeout:    max(1, int(d.service.options.Limits.DataConnect/time.Second)),
-		TLSRequired:          required,
-		DisableActiveMode:    true, // PASV then PORT would leak the listener, and PORT reaches into the client's network
+		TLSRequired:          ftpserver.ClearOrEncrypted, // it sees clear text: control.go and data.go have TLS below it
+		DisableActiveMode:    true,                       // PASV then PORT would leak the listener, and PORT reaches into the client's network
 		DefaultTransferType:  ftpserver.TransferTypeBinary,
 		EnableHASH:           true,
 		PasvConnectionsCheck: ftpserver.IPMatchRequired,
@@ -83,21 +77,12 @@ func (d *driver) ClientDisconnected(ftpserver.ClientContext) {
 	_ = d.session.listener.Close()
 }
 
-// GetTLSConfig implements ftpserver.MainDriver. For AUTH it is the start of TLS: once only.
-func (d *driver) GetTLSConfig() (*tls.Config, error) {
-	if d.client != nil && d.client.GetLastCommand() == "AUTH" {
-		if d.client.HasTLSForControl() {
-			return nil, errSecured
-		}
-		d.session.control.skipFilter()
-		return d.session.controlTLS(), nil
-	}
-	return d.session.dataTLS(), nil
-}
+// GetTLSConfig implements ftpserver.MainDriver: for FEAT, which names the commands of TLS if there is one.
+func (d *driver) GetTLSConfig() (*tls.Config, error) { return d.session.controlTLS(), nil }
 
 // PreAuthUser implements ftpserver.MainDriverExtensionUserVerifier.
-func (d *driver) PreAuthUser(client ftpserver.ClientContext, _ string) error {
-	if !client.HasTLSForControl() {
+func (d *driver) PreAuthUser(ftpserver.ClientContext, string) error {
+	if !d.session.isSecured() {
 		d.service.refused(d.session.peer.String(), events.TLSMissing, errInClear)
 		return errInClear
 	}
@@ -105,14 +90,6 @@ func (d *driver) PreAuthUser(client ftpserver.ClientContext, _ string) error {
 		return errLoggedIn
 	}
 	return nil
-}
-
-// VerifyConnection implements ftpserver.MainDriverExtensionTLSVerifier: USER, under TLS.
-func (d *driver) VerifyConnection(_ ftpserver.ClientContext, _ string, conn *tls.Conn) (ftpserver.ClientDriver, error) {
-	d.session.mu.Lock()
-	defer d.session.mu.Unlock()
-	d.session.tls = conn
-	return nil, nil
 }
 
 // AuthUser implements ftpserver.MainDriver: PASS. It says the same of every refusal.
@@ -123,7 +100,7 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, user, password string)
 			fs, err = nil, errRefused
 		}
 	}()
-	if user == "" || !client.HasTLSForControl() || d.session.tls == nil || d.session.loggedIn() {
+	if user == "" || !d.session.isSecured() || d.session.loggedIn() {
 		return nil, errRefused
 	}
 	o, settings := d.service.options, d.session.settings

@@ -82,10 +82,10 @@ func TestAuthOnlyTLSAndOnce(t *testing.T) {
 	}
 	c.cmd(200, "NOOP") // the connection goes on
 	c = f.login()
-	c.cmd(550, "AUTH TLS")
+	c.cmd(503, "AUTH TLS")
 	c.cmd(257, "PWD")
 	implicit := newFixture(t, func(o *ftps.Options) { o.Implicit = true })
-	implicit.login().cmd(550, "AUTH TLS")
+	implicit.login().cmd(503, "AUTH TLS")
 }
 
 // STARTTLS injection: what is sent behind AUTH in clear text must not be run under TLS.
@@ -108,7 +108,9 @@ func TestCommandsBehindAuthAreNotRun(t *testing.T) {
 func TestSilentClientsAreDisconnected(t *testing.T) {
 	short := func(o *ftps.Options) { o.IdleTimeout, o.LoginTimeout = 2*time.Second, time.Second }
 	c := newFixture(t, short).dial()
-	c.expect(421)
+	if got := c.expect(421); got != "The time to log in is over." {
+		t.Errorf("%q", got)
+	}
 	f := newFixture(t, func(o *ftps.Options) { o.Implicit, o.Limits.Secure = true, 500*time.Millisecond })
 	raw, err := net.Dial("tcp", f.addr)
 	if err != nil {
@@ -131,7 +133,9 @@ func TestSilentClientsAreDisconnected(t *testing.T) {
 	}
 	f = newFixture(t, short)
 	c = f.login()
-	c.expect(421)
+	if got := c.expect(421); got != "There was no command for too long." {
+		t.Errorf("%q", got)
+	}
 	waitFor(t, func() bool { return len(f.notes.events()) == 2 })
 	if e := f.notes.events()[1].(*events.SessionClosed); e.Reason != events.IdleTimeout {
 		t.Errorf("got %+v", e)
@@ -374,14 +378,72 @@ func TestBinaryIsTheDefault(t *testing.T) {
 
 func TestPROTPIsRequired(t *testing.T) {
 	f := newFixture(t)
-	c := f.secure()
+	c := f.dial()
+	c.cmd(503, "PBSZ 0")
+	c.cmd(503, "PROT P")
+	c = f.secure()
+	c.cmd(503, "AUTH TLS")
+	c.cmd(530, "EPSV")
 	c.cmd(331, "USER alice")
 	c.cmd(230, "PASS canary-4711")
-	c.cmd(229, "EPSV")
-	c.cmd(421, "STOR x")
-	c.cmd(200, "PROT C")
-	c.cmd(229, "EPSV")
-	c.cmd(421, "LIST")
+	for line, code := range map[string]int{"EPSV": 521, "PASV": 521, "PROT C": 534, "prot c": 534, "PROT S": 536, "PROT": 504, "PROT X": 504, "PBSZ": 501, "PBSZ x": 501, "PBSZ 16384": 200} {
+		c.cmd(code, "%s", line)
+	}
+	c.cmd(550, "STOR x")
+	c.cmd(200, "prot p")
+	c.cmd(534, "PROT C")
+	c.store("STOR x", "content")
+	implicit := newFixture(t, func(o *ftps.Options) { o.Implicit = true })
+	c = implicit.secure()
+	c.cmd(331, "USER alice")
+	c.cmd(230, "PASS canary-4711")
+	c.store("STOR x", "encrypted without PROT P, since RFC 4217 knows no implicit TLS")
+}
+
+// A client may begin with TLS as soon as it is connected (curl does, and waits), before its command; it may also never send one.
+func TestDataTLSBeginsBeforeTheCommand(t *testing.T) {
+	for name, change := range map[string]func(*ftps.Options){
+		"own ports":    func(*ftps.Options) {},
+		"shared ports": func(o *ftps.Options) { o.PassiveFirst, o.PassiveLast = 42210, 42211 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, change)
+			c := f.login()
+			for range 3 { // each ends the one before
+				conn, done := c.connect(c.epsv())
+				defer done()
+				if err := conn.Handshake(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			conn, done := c.connect(c.epsv())
+			defer done()
+			if err := conn.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			if busy := f.service.Sessions()[0].Busy; busy {
+				t.Error("the session is busy, though there was no command")
+			}
+			c.cmd(150, "STOR x")
+			if _, err := io.WriteString(conn, "content"); err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.Close()
+			c.expect(226)
+			if got := f.file("x"); got != "content" {
+				t.Errorf("%q", got)
+			}
+			conn, done = c.connect(c.epsv())
+			defer done()
+			if err := conn.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			c.cmd(221, "QUIT")
+			if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("a connection that no command took stays: %v", err)
+			}
+		})
+	}
 }
 
 // An upload that ends without TLS's close_notify is not complete: nothing of it stays.

@@ -30,6 +30,15 @@ func TestEndlessLine(t *testing.T) {
 		}
 	}
 	f.login().cmd(200, "NOOP")
+	for name, c := range map[string]*client{"in clear text": f.dial(), "under TLS": f.secure(), "logged in": f.login()} {
+		if _, err := io.WriteString(c.raw, "NOOP "+strings.Repeat("A", 8<<10)); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.expect(421); got != "This command is too long." {
+			t.Errorf("%s: %q", name, got)
+		}
+		c.gone()
+	}
 }
 
 // Commands that are sent without waiting are answered one after the other.

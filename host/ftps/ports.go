@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 )
@@ -24,8 +23,8 @@ type ports struct {
 
 // port is where one data connection may come in.
 type port interface {
-	// accept returns the first connection that comes from the control connection's address.
-	accept(within time.Duration) (net.Conn, error)
+	// accept returns the first connection that comes from the control connection's address, or an error after Close.
+	accept() (net.Conn, error)
 	Addr() net.Addr
 	Close() error
 }
@@ -139,10 +138,7 @@ type ownPort struct {
 	peer netip.Addr
 }
 
-func (o *ownPort) accept(within time.Duration) (net.Conn, error) {
-	if err := o.SetDeadline(time.Now().Add(within)); err != nil {
-		return nil, err
-	}
+func (o *ownPort) accept() (net.Conn, error) {
 	for {
 		conn, err := o.AcceptTCP()
 		if err != nil {
@@ -198,16 +194,12 @@ type reservation struct {
 	once  sync.Once
 }
 
-func (r *reservation) accept(within time.Duration) (net.Conn, error) {
-	timer := time.NewTimer(within)
-	defer timer.Stop()
+func (r *reservation) accept() (net.Conn, error) {
 	select {
 	case conn := <-r.conns:
 		return conn, nil
 	case <-r.done:
 		return nil, net.ErrClosed
-	case <-timer.C:
-		return nil, os.ErrDeadlineExceeded
 	}
 }
 

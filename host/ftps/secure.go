@@ -44,11 +44,18 @@ func (sess *session) controlTLS() *tls.Config {
 
 // dataTLS is that of its data connections.
 func (sess *session) dataTLS() *tls.Config {
-	config := sess.controlTLS().Clone()
+	control := sess.controlTLS()
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.securedData != nil {
+		return sess.securedData
+	}
+	config := control.Clone()
 	config.NextProtos = dataProtocols()
 	config.VerifyConnection = sess.verifyData
 	config.WrapSession, config.UnwrapSession = sess.wrap, sess.unwrap
 	config.DynamicRecordSizingDisabled = true // small records first are for who shows a page early; each costs a system call
+	sess.securedData = config
 	return config
 }
 

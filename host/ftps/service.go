@@ -164,7 +164,7 @@ func (s *Service) Serve(ctx context.Context) error {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		sess := newSession(s, conn)
+		sess := newSession(ctx, s, conn)
 		if reason := s.admit(sess); reason != "" {
 			s.refused(sess.peer.String(), reason, errCrowded)
 			if !s.options.Implicit {
@@ -215,26 +215,19 @@ func (s *Service) handle(ctx context.Context, sess *session) {
 		s.leaveUser(sess)
 		sess.end()
 	}()
-	var conn net.Conn = sess.control
 	if s.options.Implicit {
-		secured := tls.Server(sess.control, sess.controlTLS())
-		sess.control.skipFilter()
-		if err := secured.HandshakeContext(ctx); err != nil {
-			sess.handshakeFailed(err)
+		if err := sess.control.secure(); err != nil {
 			_ = sess.control.Close()
 			return
 		}
-		conn = secured
-		sess.mu.Lock()
-		sess.tls = secured
-		sess.mu.Unlock()
+		sess.control.protected = true
 	}
-	sess.listener = newOneListener(conn)
+	sess.listener = newOneListener(sess.control)
 	server := ftpserver.NewFtpServer(&driver{service: s, session: sess, ctx: ctx})
 	server.Logger = slog.New(redact{s.options.Log.Handler()})
 	if err := server.ListenAndServe(); err != nil {
 		s.options.Log.Error("session failed", "service", s.options.Name, "peer", sess.peer, "err", err)
-		_ = conn.Close()
+		_ = sess.control.Close()
 	}
 	<-sess.control.closed
 }

@@ -1,6 +1,7 @@
 package ftps
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"maps"
@@ -28,16 +29,17 @@ type session struct {
 	listener  *oneListener
 	closing   sync.Once
 
-	mu      sync.Mutex
-	grant   auth.Grant // of the login; LoginID is empty before
-	files   *files
-	opened  time.Time
-	closed  func()        // tells the authority
-	why     events.Reason // why it ended, the first that was noticed
-	passive *passiveListener
-	data    map[*dataConn]bool // data connections that are open
-	tls     *tls.Conn
-	secured *tls.Config // see controlTLS
+	mu          sync.Mutex
+	grant       auth.Grant // of the login; LoginID is empty before
+	files       *files
+	opened      time.Time
+	closed      func()        // tells the authority
+	why         events.Reason // why it ended, the first that was noticed
+	passive     *passiveListener
+	data        map[*dataConn]bool // data connections that are open
+	tls         *tls.Conn
+	secured     *tls.Config // see controlTLS
+	securedData *tls.Config // see dataTLS
 	// certificate is the client's, if it showed one that is believed.
 	certificate *auth.Certificate
 	rates       *rates // of its user; nil before the login
@@ -50,12 +52,12 @@ type session struct {
 	notResumed atomic.Bool // a data connection did not resume, and that was said
 }
 
-func newSession(s *Service, conn net.Conn) *session {
+func newSession(ctx context.Context, s *Service, conn net.Conn) *session {
 	sess := &session{service: s, connected: time.Now(), settings: s.settings.Load(), id: uuid.Must(uuid.NewV7()).String()}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		sess.peer = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	}
-	sess.control = newControl(conn, sess)
+	sess.control = newControl(ctx, conn, sess)
 	return sess
 }
 
@@ -126,8 +128,8 @@ func (sess *session) ended(why events.Reason) {
 	}
 }
 
-// speaks reports whether a client under TLS can be told anything: from USER on.
-func (sess *session) speaks() bool {
+// isSecured reports whether TLS is there.
+func (sess *session) isSecured() bool {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
 	return sess.tls != nil
@@ -141,12 +143,16 @@ func (sess *session) sayGoodbye(why events.Reason) {
 	sess.mu.Lock()
 	secured := sess.tls
 	sess.mu.Unlock()
-	if secured != nil { // nobody else writes: the session is idle, or its time is up
-		_ = sess.control.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_ = sess.control.Conn.SetWriteDeadline(time.Now().Add(replyTime))
+	switch { // nobody else writes: the session is idle, or its time is up
+	case secured != nil:
 		_, _ = io.WriteString(secured, goodbye(why))
 		_ = secured.CloseWrite()
+	case !sess.service.options.Implicit:
+		_, _ = io.WriteString(sess.control.Conn, goodbye(why))
 	}
-	if why == events.TooManyCommands || why == events.TooManySessions {
+	switch why {
+	case events.TooManyCommands, events.TooManySessions, events.InputTooLong:
 		sess.control.drain()
 	}
 	sess.cutTransfers()
@@ -161,6 +167,12 @@ func goodbye(why events.Reason) string {
 		return "421 These are too many commands.\r\n"
 	case events.TooManySessions:
 		return "421 The account has as many sessions as it may have.\r\n"
+	case events.InputTooLong:
+		return "421 This command is too long.\r\n"
+	case events.LoginTimeout:
+		return "421 The time to log in is over.\r\n"
+	case events.IdleTimeout:
+		return "421 There was no command for too long.\r\n"
 	}
 	return "421 The server is shutting down.\r\n"
 }
@@ -202,11 +214,14 @@ func (sess *session) cutTransfers() {
 	}
 }
 
+// transferEnds is told of each data connection that is closed, also of one that no transfer took.
 func (sess *session) transferEnds(conn *dataConn) {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	delete(sess.data, conn)
-	sess.unsaid = true
+	if sess.data[conn] {
+		delete(sess.data, conn)
+		sess.unsaid = true
+	}
 }
 
 // replied notes that something was written to the client.

@@ -33,6 +33,9 @@ func (f *files) Site(param string) *ftpserver.AnswerCommand {
 			return &ftpserver.AnswerCommand{Code: ftpserver.StatusActionNotTaken, Message: "Mode not changed: " + err.Error()}
 		}
 		return &ftpserver.AnswerCommand{Code: ftpserver.StatusOK, Message: "Mode changed."}
+	case "AUTH", "PBSZ", "PROT", "PASV", "EPSV": // see inTurn
+		code, text := f.session.control.answer(strings.ToUpper(command), rest)
+		return &ftpserver.AnswerCommand{Code: code, Message: text}
 	case "PSWD":
 		return f.changePassword(rest)
 	case "UTIME":
