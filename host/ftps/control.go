@@ -33,6 +33,7 @@ type control struct {
 	pending   []byte    // of the line that is being handed out
 	out       io.Writer // replies
 	protected bool      // data connections are
+	curl      bool      // the client is curl, as it seems
 	commands  commands
 
 	mu       sync.Mutex
@@ -196,6 +197,7 @@ func (c *control) answer(command, param string) (code int, text string) {
 	case command == "AUTH" && secured:
 		return codeBadSequence, textSecured
 	case command == "AUTH" && (param == "TLS" || param == "TLS-C" || param == "SSL"):
+		c.curl = param == "SSL" // the others say TLS, or it first
 		return codeBeginTLS, "Begin with TLS."
 	case command == "AUTH":
 		return codeNotImplemented, "Only AUTH TLS is known here."

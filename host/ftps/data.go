@@ -39,8 +39,14 @@ func (d *driver) passive(library net.Listener) (net.Listener, error) {
 	l := &passiveListener{port: own, library: library, session: d.session, came: make(chan arrival, 1), closed: make(chan struct{})}
 	d.session.closePassive(l)
 	go l.await()
+	if d.session.control.curl {
+		time.Sleep(curlPause)
+	}
 	return l, nil
 }
+
+// curlPause is how long curl has until it is told of a port: RATIONALE.md, "Why does TLS on a data connection begin before its command?".
+const curlPause = time.Millisecond
 
 // passiveListener waits for the one data connection of a transfer. It takes it, and begins with TLS, before the transfer's command is
 // there: RATIONALE.md, "Why does TLS on a data connection begin before its command?".

@@ -39,7 +39,7 @@ func TestBenchPeers(t *testing.T) {
 	b.transfers()
 	b.start("light", b.memory)
 	b.smallFiles()
-	b.mirror()
+	b.clients()
 	fmt.Println()
 }
 
@@ -53,6 +53,7 @@ const (
 	peerFiles      = 500
 	peerFileBytes  = 4096
 	peerMirrored   = 100 // files of that size: lftp waits 40 ms for each from most
+	peerCurled     = 20  // and curl 200 ms to a second
 )
 
 // table prints a row for each contestant; more of a figure is better, or less. The last columns are those of Sallyport to the best peer.
@@ -274,25 +275,35 @@ func (b *peerBench) smallFiles() {
 	b.print(fmt.Sprintf("%d files of %d KiB in memory, one session", peerFiles, peerFileBytes>>10), columns)
 }
 
-// mirror measures the same with a client that people use.
-func (b *peerBench) mirror() {
+// clients measures small files with clients that people use: 4 KiB each, with login.
+func (b *peerBench) clients() {
+	to := filepath.Join(b.memory, "fetched")
+	b.client("lftp mirrors", peerMirrored, to, func(c *contestant) *exec.Cmd {
+		script := fmt.Sprintf("set ssl:verify-certificate no; set ftp:ssl-force true; mirror few %s; exit", to)
+		return exec.Command("lftp", "-u", c.user(0)+","+c.password, "-e", script, "ftp://"+c.addr)
+	})
+	b.client("curl fetches", peerCurled, to, func(c *contestant) *exec.Cmd {
+		from := fmt.Sprintf("ftp://%s/few/[0-%d]", c.addr, peerCurled-1)
+		return exec.Command("curl", "-sSk", "--ssl-reqd", "-u", c.user(0)+":"+c.password, "--create-dirs", "-o", to+"/#1", from)
+	})
+}
+
+func (b *peerBench) client(does string, files int, to string, command func(*contestant) *exec.Cmd) {
 	columns := b.columns("files/s", "more", "CPU ms/file", "less")
 	for range 3 {
 		for i, c := range b.all {
-			to := filepath.Join(b.memory, "mirror")
-			script := fmt.Sprintf("set ssl:verify-certificate no; set ftp:ssl-force true; mirror few %s; exit", to)
 			before, start := c.cpu(), time.Now()
-			out, err := exec.Command("lftp", "-u", c.user(0)+","+c.password, "-e", script, "ftp://"+c.addr).CombinedOutput()
+			out, err := command(c).CombinedOutput()
 			took, used := time.Since(start), c.cpu()-before
-			if got, _ := os.ReadDir(to); err != nil || len(got) != peerMirrored {
-				b.t.Fatalf("%s: lftp got %d files: %v: %s", c.name, len(got), err, out)
+			if got, _ := os.ReadDir(to); err != nil || len(got) != files {
+				b.t.Fatalf("%s: %s %d files: %v: %s", c.name, does, len(got), err, out)
 			}
 			_ = os.RemoveAll(to)
-			columns[0].values[i] = append(columns[0].values[i], peerMirrored/took.Seconds())
-			columns[1].values[i] = append(columns[1].values[i], ms(used)/peerMirrored)
+			columns[0].values[i] = append(columns[0].values[i], float64(files)/took.Seconds())
+			columns[1].values[i] = append(columns[1].values[i], ms(used)/float64(files))
 		}
 	}
-	b.print(fmt.Sprintf("lftp mirrors %d files of %d KiB, with login and listing", peerMirrored, peerFileBytes>>10), columns)
+	b.print(fmt.Sprintf("%s %d files of %d KiB, with login", does, files, peerFileBytes>>10), columns)
 }
 
 // idleSessions measures what a session that does nothing holds.
