@@ -1,39 +1,38 @@
 package ftps
 
 import (
-	"bufio"
-	"context"
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	ftpserver "github.com/fclairamb/ftpserverlib"
+
 	"github.com/sallyport-ftps/sallyport/events"
 )
 
-// control is the control connection as the library sees it: lines in clear text, one at a time. TLS is below it, and so are the commands
-// of RFC 2228, which the library does not get to see: RATIONALE.md, "Why does the library know nothing of TLS?". Until the login it clamps
-// the library's deadlines to the time that a client has to log in.
+// control is the control connection as the library sees it: lines in clear text, one at a time. TLS is below it, with its
+// commands: RATIONALE.md, "Why does the library know nothing of TLS?". Until the login it clamps the library's deadlines to the time that a
+// client has to log in.
 type control struct {
 	net.Conn // the raw one, for deadlines and addresses
 	session  *session
-	ctx      context.Context // of the service
 	closed   chan struct{}
 	once     sync.Once
 	drained  sync.Once
 
 	// These are the library's goroutine's for commands.
-	lines     *bufio.Reader
-	pending   []byte    // of the line that is being handed out
-	out       io.Writer // replies
-	protected bool      // data connections are
-	curl      bool      // the client is curl, as it seems
+	conn      net.Conn // what lines come from and replies go to: the raw one, and then TLS's
+	ahead     []byte   // what was read of the next lines
+	pending   []byte   // of the line that is being handed out
+	protected bool     // data connections are
+	curl      bool     // the client is curl, as it seems
 	commands  commands
 
 	mu       sync.Mutex
@@ -41,16 +40,16 @@ type control struct {
 	loginBy  time.Time // zero: logged in
 }
 
-// inTurn makes a command of RFC 2228 one that the library answers when it is its turn, by way of [files.Site].
+// inTurn makes a command that is not the library's one that it answers when it is its turn, by way of [files.Site].
 const inTurn = "SITE "
 
 // maxLine is how many bytes a command may have, with its end: as many as the library takes.
 const maxLine = 4096 - len(inTurn)
 
-func newControl(ctx context.Context, conn net.Conn, sess *session) *control {
+func newControl(conn net.Conn, sess *session) *control {
 	c := &control{
-		Conn: conn, session: sess, ctx: ctx, closed: make(chan struct{}),
-		lines: bufio.NewReaderSize(conn, maxLine), out: conn,
+		Conn: conn, session: sess, closed: make(chan struct{}),
+		conn:     conn,
 		secureBy: time.Now().Add(sess.service.options.Limits.Secure),
 		loginBy:  time.Now().Add(sess.service.options.Limits.PreLogin),
 		commands: newCommands(sess.settings),
@@ -62,13 +61,12 @@ func newControl(ctx context.Context, conn net.Conn, sess *session) *control {
 // secure begins TLS. What was sent behind AUTH in clear text is read as a part of the handshake, which fails, and not as commands
 // (RFC 4217, section 15.3).
 func (c *control) secure() error {
-	ahead, _ := c.lines.Peek(c.lines.Buffered())
-	secured := tls.Server(&wire{Conn: c.Conn, ahead: append([]byte(nil), ahead...)}, c.session.controlTLS())
-	if err := secured.HandshakeContext(c.ctx); err != nil {
+	secured := tls.Server(&wire{Conn: c.Conn, ahead: c.ahead}, c.session.controlTLS())
+	if err := secured.Handshake(); err != nil {
 		c.session.handshakeFailed(err)
 		return fmt.Errorf("handshake: %w", err)
 	}
-	c.lines, c.out = bufio.NewReaderSize(secured, maxLine), secured
+	c.conn, c.ahead = secured, nil
 	c.session.mu.Lock()
 	c.session.tls = secured
 	c.session.mu.Unlock()
@@ -102,11 +100,11 @@ func (w *wire) Read(p []byte) (int, error) {
 // Read implements [net.Conn]. It never times out: the client hears of that here.
 func (c *control) Read(p []byte) (int, error) {
 	for len(c.pending) == 0 {
-		line, err := c.line()
+		line, err := c.line(p)
 		if err != nil {
 			return 0, err
 		}
-		if c.pending, err = c.security(line); err != nil {
+		if c.pending, err = c.command(string(line)); err != nil {
 			_ = c.Close()
 			return 0, net.ErrClosed
 		}
@@ -116,22 +114,15 @@ func (c *control) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// line reads the next command. When there is none, the client has been told why.
-func (c *control) line() (line []byte, err error) {
-	for {
-		line, err = c.lines.ReadSlice('\n')
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.session.busy() {
-			break
-		}
-		_ = c.Conn.SetDeadline(time.Now().Add(c.session.settings.IdleTimeout)) // who has a transfer under way is not idle
-	}
-	switch {
+// line returns the next command. When there is none, the client has been told why.
+func (c *control) line(buf []byte) (line []byte, err error) {
+	switch line, err = c.read(buf); {
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.session.loggedIn():
 		c.session.closeFor(events.IdleTimeout)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.session.refuse(events.LoginTimeout, errSlow)
-	case errors.Is(err, bufio.ErrBufferFull):
-		c.session.refuse(events.InputTooLong, errLongLine)
+	case errors.Is(err, errLongLine):
+		c.session.refuse(events.InputTooLong, err)
 	case err != nil:
 		return nil, err
 	case !c.commands.take(time.Now()):
@@ -142,92 +133,56 @@ func (c *control) line() (line []byte, err error) {
 	return nil, net.ErrClosed
 }
 
-// security answers the commands of RFC 2228, and returns others for the library. Who is logged in may have sent them while a transfer is
-// under way: then they must wait for its reply.
-func (c *control) security(line []byte) ([]byte, error) {
-	command, param := parse(line)
-	switch command {
-	default:
-		return line, nil
-	case "PASV", "EPSV":
-		if c.protected || !c.session.loggedIn() {
+// read reads a line by way of a buffer, which idle sessions so need not have.
+func (c *control) read(buf []byte) (line []byte, err error) {
+	for {
+		if line, rest, ok := bytes.Cut(c.ahead, []byte("\n")); ok {
+			c.ahead = rest
 			return line, nil
 		}
-	case "AUTH", "PBSZ", "PROT":
+		if len(c.ahead) > maxLine {
+			return nil, errLongLine
+		}
+		n, err := c.conn.Read(buf)
+		c.ahead = append(c.ahead, buf[:n]...)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && c.session.busy():
+			_ = c.Conn.SetDeadline(time.Now().Add(c.session.settings.IdleTimeout)) // who has a transfer under way is not idle
+		case err != nil && n == 0:
+			return nil, err
+		}
 	}
-	if c.session.loggedIn() {
-		return append([]byte(inTurn), line...), nil
+}
+
+// command takes a line, and returns what of it is for the library. Who is logged in may have sent it while a transfer is under way: then
+// our answer must wait for the transfer's.
+func (c *control) command(line string) (forLibrary []byte, err error) {
+	command, param, _ := strings.Cut(strings.TrimSuffix(line, "\r"), " ")
+	command = strings.ToUpper(command)
+	switch {
+	case !c.answers(command, param):
+		return []byte(line + "\n"), nil
+	case c.session.loggedIn():
+		return []byte(inTurn + line + "\n"), nil
 	}
 	code, text := c.answer(command, param)
 	if _, err := fmt.Fprintf(c, "%d %s\r\n", code, text); err != nil {
 		return nil, err
 	}
-	if code == codeBeginTLS {
+	if code == ftpserver.StatusAuthAccepted {
 		return nil, c.secure()
 	}
 	return nil, nil
 }
 
-// parse takes a line apart as the library does.
-func parse(line []byte) (command, param string) {
-	command, param, _ = strings.Cut(strings.TrimRight(string(line), "\r\n"), " ")
-	return strings.ToUpper(command), param
-}
-
-// Replies of RFC 2228, section 5, and RFC 4217, for which the library has no names.
-const (
-	codeBeginTLS        = 234
-	codeBadSequence     = 503
-	codeNotProtected    = 521
-	codeLevelRefused    = 534
-	codeLevelNotByTLS   = 536
-	codeNotImplemented  = 504
-	codeBadBufferSize   = 501
-	codeSecurityAgreed  = 200
-	textSecured         = "The connection is secured already."
-	textNotSecured      = "AUTH TLS comes first."
-	textMustBeProtected = "Data connections must be encrypted: PROT P."
-)
-
-// answer is the reply to AUTH, PBSZ and PROT, and to who wants a data connection in clear text.
-func (c *control) answer(command, param string) (code int, text string) {
-	param = strings.ToUpper(param)
-	secured := c.session.isSecured()
-	switch {
-	case command == "AUTH" && secured:
-		return codeBadSequence, textSecured
-	case command == "AUTH" && (param == "TLS" || param == "TLS-C" || param == "SSL"):
-		c.curl = param == "SSL" // the others say TLS, or it first
-		return codeBeginTLS, "Begin with TLS."
-	case command == "AUTH":
-		return codeNotImplemented, "Only AUTH TLS is known here."
-	case !secured:
-		return codeBadSequence, textNotSecured
-	case command == "PBSZ":
-		if _, err := strconv.ParseUint(param, 10, 32); err != nil {
-			return codeBadBufferSize, "PBSZ 0 is expected."
-		}
-		return codeSecurityAgreed, "PBSZ=0"
-	case command != "PROT":
-		return codeNotProtected, textMustBeProtected
-	}
-	switch param {
-	case "P":
-		c.protected = true
-		return codeSecurityAgreed, "Data connections are encrypted."
-	case "C":
-		return codeLevelRefused, textMustBeProtected
-	case "S", "E":
-		return codeLevelNotByTLS, "TLS has PROT P only."
-	}
-	return codeNotImplemented, "PROT P is expected."
-}
-
-// Write implements [net.Conn].
+// Write implements [net.Conn]. The library writes line by line.
 func (c *control) Write(p []byte) (int, error) {
-	n, err := c.out.Write(p)
+	_, err := c.conn.Write(mend(p))
 	c.session.replied()
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // replyTime is how long a client has to take a last reply.

@@ -36,25 +36,25 @@ func (d *driver) passive(library net.Listener) (net.Listener, error) {
 		d.service.options.Log.Warn("no data connection possible", "service", d.service.options.Name, "peer", d.session.peer, "err", err)
 		return nil, err
 	}
-	l := &passiveListener{port: own, library: library, session: d.session, came: make(chan arrival, 1), closed: make(chan struct{})}
+	l := &passiveListener{port: own, library: library, session: d.session, closed: make(chan struct{})}
 	d.session.closePassive(l)
-	go l.await()
 	if d.session.control.curl {
+		l.early = make(chan arrival, 1)
+		go l.await()
 		time.Sleep(curlPause)
 	}
 	return l, nil
 }
 
-// curlPause is how long curl has until it is told of a port: RATIONALE.md, "Why does TLS on a data connection begin before its command?".
+// curlPause is how long curl has until it is told of a port: RATIONALE.md, "What is done for curl?".
 const curlPause = time.Millisecond
 
-// passiveListener waits for the one data connection of a transfer. It takes it, and begins with TLS, before the transfer's command is
-// there: RATIONALE.md, "Why does TLS on a data connection begin before its command?".
+// passiveListener waits for the one data connection of a transfer.
 type passiveListener struct {
 	port
 	library net.Listener
 	session *session
-	came    chan arrival
+	early   chan arrival // of curl's, which is taken before the transfer's command is there; nil: it is not
 	once    sync.Once
 	closed  chan struct{}
 }
@@ -65,39 +65,54 @@ type arrival struct {
 	err  error
 }
 
-func (l *passiveListener) await() {
-	raw, err := l.accept()
+// arrive waits for the connection for some time, or until the port is closed.
+func (l *passiveListener) arrive(within time.Duration) arrival {
+	raw, err := l.accept(within)
 	if err != nil {
-		l.came <- arrival{err: err}
-		return
+		return arrival{err: err}
 	}
-	conn := tls.Server(&dataConn{Conn: raw, session: l.session}, l.session.dataTLS())
-	l.came <- arrival{conn: conn}
+	return arrival{conn: tls.Server(&dataConn{Conn: raw, session: l.session}, l.session.dataTLS())}
+}
+
+// await takes a connection and begins with TLS.
+func (l *passiveListener) await() {
+	a := l.arrive(0)
+	l.early <- a
 	select {
 	case <-l.closed:
 		l.drop()
 	default:
 	}
-	_ = conn.Handshake() // the connection keeps the error for who reads or writes
+	if a.conn != nil {
+		_ = a.conn.Handshake() // the connection keeps the error for who reads or writes
+	}
 }
 
 // Accept implements [net.Listener], for the transfer's command.
 func (l *passiveListener) Accept() (net.Conn, error) {
-	timer := time.NewTimer(l.session.service.options.Limits.DataConnect)
+	a := l.next(l.session.service.options.Limits.DataConnect)
+	if a.err != nil {
+		return nil, a.err
+	}
+	if raw, ok := a.conn.NetConn().(*dataConn); ok {
+		l.session.transferBegins(raw)
+	}
+	return a.conn, nil
+}
+
+func (l *passiveListener) next(within time.Duration) arrival {
+	if l.early == nil {
+		return l.arrive(within)
+	}
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
-	case a := <-l.came:
-		if a.err != nil {
-			return nil, a.err
-		}
-		if raw, ok := a.conn.NetConn().(*dataConn); ok {
-			l.session.transferBegins(raw)
-		}
-		return a.conn, nil
+	case a := <-l.early:
+		return a
 	case <-l.closed:
-		return nil, net.ErrClosed
+		return arrival{err: net.ErrClosed}
 	case <-timer.C:
-		return nil, errNoData
+		return arrival{err: errNoData}
 	}
 }
 
@@ -111,7 +126,7 @@ func (l *passiveListener) Close() error {
 // drop closes the connection that came, if nobody took it.
 func (l *passiveListener) drop() {
 	select {
-	case a := <-l.came:
+	case a := <-l.early:
 		if a.conn != nil {
 			_ = a.conn.NetConn().Close() // and not by TLS: the handshake may be under way
 		}

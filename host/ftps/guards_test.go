@@ -240,8 +240,9 @@ func TestHangingUpEndsTheLogin(t *testing.T) {
 func TestActiveModeIsOff(t *testing.T) {
 	c := newFixture(t).login()
 	c.cmd(229, "EPSV")
-	c.cmd(421, "PORT 127,0,0,1,200,10")
-	c.cmd(421, "EPRT |1|127.0.0.1|50000|")
+	c.cmd(502, "PORT 127,0,0,1,200,10")
+	c.cmd(502, "EPRT |1|127.0.0.1|50000|")
+	c.store("STOR x", "and the port of before is still good")
 }
 
 func TestPasvOnIPv6IsRefusedAndLeaksNoPort(t *testing.T) {
@@ -400,7 +401,7 @@ func TestPROTPIsRequired(t *testing.T) {
 	c.store("STOR x", "encrypted without PROT P, since RFC 4217 knows no implicit TLS")
 }
 
-// A client may begin with TLS as soon as it is connected (curl does, and waits), before its command; it may also never send one.
+// curl begins with TLS as soon as it is connected, and waits for an answer before its command. It may also never send one.
 func TestDataTLSBeginsBeforeTheCommand(t *testing.T) {
 	for name, change := range map[string]func(*ftps.Options){
 		"own ports":    func(*ftps.Options) {},
@@ -408,7 +409,7 @@ func TestDataTLSBeginsBeforeTheCommand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, change)
-			c := f.login()
+			c := f.loginAfter("AUTH SSL")
 			for range 3 { // each ends the one before
 				conn, done := c.connect(c.epsv())
 				defer done()

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 )
@@ -23,8 +24,8 @@ type ports struct {
 
 // port is where one data connection may come in.
 type port interface {
-	// accept returns the first connection that comes from the control connection's address, or an error after Close.
-	accept() (net.Conn, error)
+	// accept returns the first connection that comes from the control connection's address. Without a time it waits until Close.
+	accept(within time.Duration) (net.Conn, error)
 	Addr() net.Addr
 	Close() error
 }
@@ -138,10 +139,16 @@ type ownPort struct {
 	peer netip.Addr
 }
 
-func (o *ownPort) accept() (net.Conn, error) {
+func (o *ownPort) accept(within time.Duration) (net.Conn, error) {
+	if within > 0 {
+		_ = o.SetDeadline(time.Now().Add(within))
+	}
 	for {
 		conn, err := o.AcceptTCP()
-		if err != nil {
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, errNoData
+		case err != nil:
 			return nil, err
 		}
 		if peerOf(conn) == o.peer {
@@ -194,12 +201,20 @@ type reservation struct {
 	once  sync.Once
 }
 
-func (r *reservation) accept() (net.Conn, error) {
+func (r *reservation) accept(within time.Duration) (net.Conn, error) {
+	var late <-chan time.Time
+	if within > 0 {
+		timer := time.NewTimer(within)
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
 	case conn := <-r.conns:
 		return conn, nil
 	case <-r.done:
 		return nil, net.ErrClosed
+	case <-late:
+		return nil, errNoData
 	}
 }
 

@@ -164,7 +164,7 @@ func (s *Service) Serve(ctx context.Context) error {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		sess := newSession(ctx, s, conn)
+		sess := newSession(s, conn)
 		if reason := s.admit(sess); reason != "" {
 			s.refused(sess.peer.String(), reason, errCrowded)
 			if !s.options.Implicit {

@@ -1,7 +1,6 @@
 package ftps
 
 import (
-	"context"
 	"crypto/tls"
 	"io"
 	"maps"
@@ -52,12 +51,12 @@ type session struct {
 	notResumed atomic.Bool // a data connection did not resume, and that was said
 }
 
-func newSession(ctx context.Context, s *Service, conn net.Conn) *session {
+func newSession(s *Service, conn net.Conn) *session {
 	sess := &session{service: s, connected: time.Now(), settings: s.settings.Load(), id: uuid.Must(uuid.NewV7()).String()}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		sess.peer = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	}
-	sess.control = newControl(ctx, conn, sess)
+	sess.control = newControl(conn, sess)
 	return sess
 }
 

@@ -16,8 +16,6 @@ import (
 	"github.com/sallyport-ftps/sallyport/host/secret"
 )
 
-const siteHelp = "SITE knows CHMOD, UTIME, PSWD, QUOTA, WHO and HELP."
-
 // Site implements ftpserver.ClientDriverExtensionSite: the library's own SITE makes links,
 // changes owners, and removes whole trees.
 func (f *files) Site(param string) *ftpserver.AnswerCommand {
@@ -33,7 +31,7 @@ func (f *files) Site(param string) *ftpserver.AnswerCommand {
 			return &ftpserver.AnswerCommand{Code: ftpserver.StatusActionNotTaken, Message: "Mode not changed: " + err.Error()}
 		}
 		return &ftpserver.AnswerCommand{Code: ftpserver.StatusOK, Message: "Mode changed."}
-	case "AUTH", "PBSZ", "PROT", "PASV", "EPSV": // see inTurn
+	case "HELP", "AUTH", "PBSZ", "PROT", "PASV", "EPSV", "PORT", "EPRT", "STRU", "OPTS": // see inTurn
 		code, text := f.session.control.answer(strings.ToUpper(command), rest)
 		return &ftpserver.AnswerCommand{Code: code, Message: text}
 	case "PSWD":
@@ -44,12 +42,10 @@ func (f *files) Site(param string) *ftpserver.AnswerCommand {
 		return f.siteWHO()
 	case "QUOTA":
 		return &ftpserver.AnswerCommand{Code: ftpserver.StatusOK, Message: f.quotaText()}
-	case "HELP":
-		return &ftpserver.AnswerCommand{Code: 214, Message: siteHelp}
 	case "SYMLINK":
 		return &ftpserver.AnswerCommand{Code: ftpserver.StatusNotImplementedParam, Message: "Not allowed: " + errLink.Error()}
 	}
-	return &ftpserver.AnswerCommand{Code: ftpserver.StatusNotImplementedParam, Message: siteHelp}
+	return &ftpserver.AnswerCommand{Code: ftpserver.StatusNotImplementedParam, Message: "SITE HELP says what there is."}
 }
 
 // siteUTIME is SITE UTIME in both forms that clients use: YYYYMMDDhhmm[ss] NAME, and NAME accessed modified created UTC.
