@@ -68,6 +68,7 @@ type Service struct {
 	ClientCRL       []string      // files
 	TimeToLogin     time.Duration // from the connection to PASS
 	TimeToSecure    time.Duration // from the connection to TLS
+	TimeToCommand   time.Duration // from the connection, or from TLS if it is implicit, to the first command
 	CommandRate     int           // commands a second of one session
 	DataConnect     time.Duration // from a transfer's command to its data connection
 	DataIdle        time.Duration // a data connection on which nothing moves

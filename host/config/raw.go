@@ -60,6 +60,7 @@ type rawService struct {
 	ClientCA        *string   `hcl:"client_ca"`
 	ClientCRL       []string  `hcl:"client_crl,optional"`
 	TimeToSecure    *string   `hcl:"time_to_secure"`
+	TimeToCommand   *string   `hcl:"time_to_first_command"`
 	CommandRate     *int      `hcl:"max_commands_per_second"`
 	DataConnect     *string   `hcl:"data_connect_timeout"`
 	DataIdle        *string   `hcl:"data_idle_timeout"`

@@ -45,6 +45,7 @@ func (c *checker) service(r *rawService, config *Config) Service {
 	}
 	s.TimeToLogin = c.duration(r.Body, "time_to_login", r.TimeToLogin, time.Minute, time.Second, time.Hour)
 	s.TimeToSecure = c.duration(r.Body, "time_to_secure", r.TimeToSecure, 15*time.Second, time.Second, 10*time.Minute)
+	s.TimeToCommand = c.duration(r.Body, "time_to_first_command", r.TimeToCommand, 10*time.Second, time.Second, 10*time.Minute)
 	s.DataConnect = c.duration(r.Body, "data_connect_timeout", r.DataConnect, 30*time.Second, time.Second, 10*time.Minute)
 	s.DataIdle = c.duration(r.Body, "data_idle_timeout", r.DataIdle, time.Minute, time.Second, 24*time.Hour)
 	s.MaxPerAccount = c.number(r.Body, "max_sessions_per_account", r.MaxPerAccount, 50, 1, 1_000_000)

@@ -32,10 +32,11 @@ type control struct {
 	ahead     []byte   // what was read of the next lines
 	pending   []byte   // of the line that is being handed out
 	protected bool     // data connections are
-	curl      bool     // the client is curl, as it seems
+	curl      curl
 	commands  commands
 
 	mu       sync.Mutex
+	firstBy  time.Time // zero: the first command is there, or not waited for yet
 	secureBy time.Time // zero: TLS is there
 	loginBy  time.Time // zero: logged in
 }
@@ -55,7 +56,29 @@ func newControl(conn net.Conn, sess *session) *control {
 		commands: newCommands(sess.settings),
 	}
 	_ = c.Conn.SetDeadline(c.clamp(time.Time{}))
+	if !sess.service.options.Implicit {
+		c.awaitFirst()
+	}
 	return c
+}
+
+// awaitFirst begins the time for the first command.
+func (c *control) awaitFirst() {
+	c.mu.Lock()
+	c.firstBy = time.Now().Add(c.session.service.options.Limits.FirstCommand)
+	c.mu.Unlock()
+	_ = c.Conn.SetDeadline(c.clamp(time.Time{}))
+}
+
+// first ends it.
+func (c *control) first() {
+	c.mu.Lock()
+	waited := !c.firstBy.IsZero()
+	c.firstBy = time.Time{}
+	c.mu.Unlock()
+	if waited {
+		_ = c.Conn.SetDeadline(c.clamp(time.Time{}))
+	}
 }
 
 // secure begins TLS. What was sent behind AUTH in clear text is read as a part of the handshake, which fails, and not as commands
@@ -128,6 +151,7 @@ func (c *control) line(buf []byte) (line []byte, err error) {
 	case !c.commands.take(time.Now()):
 		c.session.refuse(events.TooManyCommands, errBusy)
 	default:
+		c.first()
 		return line, nil
 	}
 	return nil, net.ErrClosed
@@ -159,6 +183,7 @@ func (c *control) read(buf []byte) (line []byte, err error) {
 func (c *control) command(line string) (forLibrary []byte, err error) {
 	command, param, _ := strings.Cut(strings.TrimSuffix(line, "\r"), " ")
 	command = strings.ToUpper(command)
+	c.curl.hear(command)
 	switch {
 	case !c.answers(command, param):
 		return []byte(line + "\n"), nil
@@ -230,7 +255,7 @@ func (c *control) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDead
 func (c *control) clamp(t time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, by := range []time.Time{c.secureBy, c.loginBy} {
+	for _, by := range []time.Time{c.firstBy, c.secureBy, c.loginBy} {
 		if !by.IsZero() && (t.IsZero() || t.After(by)) {
 			t = by
 		}

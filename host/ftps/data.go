@@ -38,16 +38,13 @@ func (d *driver) passive(library net.Listener) (net.Listener, error) {
 	}
 	l := &passiveListener{port: own, library: library, session: d.session, closed: make(chan struct{})}
 	d.session.closePassive(l)
-	if d.session.control.curl {
+	if d.session.control.curl.is() {
 		l.early = make(chan arrival, 1)
 		go l.await()
 		time.Sleep(curlPause)
 	}
 	return l, nil
 }
-
-// curlPause is how long curl has until it is told of a port: RATIONALE.md, "What is done for curl?".
-const curlPause = time.Millisecond
 
 // passiveListener waits for the one data connection of a transfer.
 type passiveListener struct {

@@ -226,24 +226,20 @@ func (c *client) gone() {
 	}
 }
 
-func (f *fixture) secure() *client { return f.secureBy("AUTH TLS") }
-
-func (f *fixture) secureBy(auth string) *client {
+func (f *fixture) secure() *client {
 	f.Helper()
 	c := f.dial()
 	if !f.implicit {
-		c.cmd(234, "%s", auth)
+		c.cmd(234, "AUTH TLS")
 		c.raw = tls.Client(c.raw, clientTLS())
 		c.text = textproto.NewConn(c.raw)
 	}
 	return c
 }
 
-func (f *fixture) login() *client { return f.loginAfter("AUTH TLS") }
-
-func (f *fixture) loginAfter(auth string) *client {
+func (f *fixture) login() *client {
 	f.Helper()
-	c := f.secureBy(auth)
+	c := f.secure()
 	c.cmd(331, "USER alice")
 	c.cmd(230, "PASS canary-4711")
 	c.cmd(200, "PBSZ 0")

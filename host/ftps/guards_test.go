@@ -120,6 +120,17 @@ func TestSilentClientsAreDisconnected(t *testing.T) {
 		t.Errorf("no handshake: %v", err)
 	}
 	_ = raw.Close()
+	for _, implicit := range []bool{false, true} {
+		f = newFixture(t, func(o *ftps.Options) { o.Implicit, o.Limits.FirstCommand = implicit, 500*time.Millisecond })
+		c = f.dial()
+		if got := c.expect(421); got != "The time to log in is over." || f.refusals(events.LoginTimeout) != 1 {
+			t.Errorf("no command: %q", got)
+		}
+		c = f.dial()
+		c.cmd(200, "NOOP")
+		time.Sleep(700 * time.Millisecond)
+		c.cmd(200, "NOOP")
+	}
 	f = newFixture(t, func(o *ftps.Options) { o.Limits.Secure = 500 * time.Millisecond })
 	c = f.dial() // and talks, but never of TLS
 	last := talk(c)
@@ -409,7 +420,8 @@ func TestDataTLSBeginsBeforeTheCommand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, change)
-			c := f.loginAfter("AUTH SSL")
+			c := f.login()
+			c.cmd(257, "PWD") // with this, it did all in curl's order
 			for range 3 { // each ends the one before
 				conn, done := c.connect(c.epsv())
 				defer done()

@@ -77,7 +77,6 @@ func (c *control) auth(mechanism string) (code int, text string) {
 	case mechanism != "TLS" && mechanism != "TLS-C" && mechanism != "SSL":
 		return ftpserver.StatusNotImplementedParam, "Only AUTH TLS is known here."
 	}
-	c.curl = mechanism == "SSL" // others say TLS
 	return ftpserver.StatusAuthAccepted, "Begin with TLS."
 }
 

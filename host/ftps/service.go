@@ -2,8 +2,8 @@
 // verdicts into replies, and sessions into file operations below one home folder.
 //
 // Start at [Service]: it accepts connections and runs one library server for each, so that the
-// driver (driver.go) always knows whose connection it is. What the library lets through and must
-// not is refused in control.go, driver.go and data.go.
+// driver (driver.go) always knows whose connection it is. The library sees clear text: TLS is below
+// it (control.go, data.go, secure.go), and so is what it must not see or say (replies.go).
 package ftps
 
 import (
@@ -31,23 +31,25 @@ import (
 
 // Limits are the times that the configuration does not set.
 type Limits struct {
-	PreLogin    time.Duration // from the connection to PASS, the TLS handshake included
-	Secure      time.Duration // from the connection to TLS
-	DataConnect time.Duration // from the transfer's command to its data connection
-	DataIdle    time.Duration // a data connection on which nothing moves
-	ReplyGrace  time.Duration // to deliver a reply after the login's own deadline
-	Hangup      time.Duration // between two looks whether a client that waits is still there
+	PreLogin     time.Duration // from the connection to PASS, the TLS handshake included
+	Secure       time.Duration // from the connection to TLS
+	FirstCommand time.Duration // from the connection, or from TLS if it is implicit, to the first command
+	DataConnect  time.Duration // from the transfer's command to its data connection
+	DataIdle     time.Duration // a data connection on which nothing moves
+	ReplyGrace   time.Duration // to deliver a reply after the login's own deadline
+	Hangup       time.Duration // between two looks whether a client that waits is still there
 }
 
 // DefaultLimits are good for the internet.
 func DefaultLimits() Limits {
 	return Limits{
-		PreLogin:    time.Minute,
-		Secure:      15 * time.Second,
-		DataConnect: 30 * time.Second,
-		DataIdle:    time.Minute,
-		ReplyGrace:  10 * time.Second,
-		Hangup:      200 * time.Millisecond,
+		PreLogin:     time.Minute,
+		Secure:       15 * time.Second,
+		FirstCommand: 10 * time.Second,
+		DataConnect:  30 * time.Second,
+		DataIdle:     time.Minute,
+		ReplyGrace:   10 * time.Second,
+		Hangup:       200 * time.Millisecond,
 	}
 }
 
@@ -221,6 +223,7 @@ func (s *Service) handle(ctx context.Context, sess *session) {
 			return
 		}
 		sess.control.protected = true
+		sess.control.awaitFirst()
 	}
 	sess.listener = newOneListener(sess.control)
 	server := ftpserver.NewFtpServer(&driver{service: s, session: sess, ctx: ctx})

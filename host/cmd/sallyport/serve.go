@@ -203,7 +203,7 @@ func (r *running) prepare() error {
 // limitsOf are the times of a service.
 func limitsOf(s config.Service) ftps.Limits {
 	l := ftps.DefaultLimits()
-	l.PreLogin, l.Secure, l.DataConnect, l.DataIdle = s.TimeToLogin, s.TimeToSecure, s.DataConnect, s.DataIdle
+	l.PreLogin, l.Secure, l.FirstCommand, l.DataConnect, l.DataIdle = s.TimeToLogin, s.TimeToSecure, s.TimeToCommand, s.DataConnect, s.DataIdle
 	return l
 }
 

@@ -46,6 +46,7 @@ service "ftps" "crowded" {
   listen          = "127.0.0.1:%s"
   max_connections = 20000
   time_to_secure  = "10m"
+  time_to_first_command = "10m"
   time_to_login   = "10m"
 }
 metrics {
