@@ -422,7 +422,7 @@ func TestDataTLSBeginsBeforeTheCommand(t *testing.T) {
 			f := newFixture(t, change)
 			c := f.login()
 			c.cmd(257, "PWD") // with this, it did all in curl's order
-			for range 3 { // each ends the one before
+			for range 3 {     // each ends the one before
 				conn, done := c.connect(c.epsv())
 				defer done()
 				if err := conn.Handshake(); err != nil {
