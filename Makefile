@@ -5,7 +5,7 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo d
 PLUGINS    := $(patsubst plugins/%/main.go,%,$(wildcard plugins/*/main.go))
 WASM       := $(PLUGINS:%=plugins/wasm/%.wasm)
 SDK        := go.mod $(filter-out %_test.go,$(wildcard sdk/*.go sdk/sdknet/*.go))
-TEST_TOOLS := curl wget openssl lftp python3 filezilla Xvfb xdotool gcc wat2wasm clang wasm-ld slapd freeradius npm
+TEST_TOOLS := curl wget openssl lftp python3 filezilla Xvfb xdotool gcc wat2wasm clang wasm-ld slapd freeradius npm systemd-analyze
 ASC        := bin/tools/node_modules/.bin/asc
 RUST_WASM  := /usr/lib/rustlib/wasm32-unknown-unknown
 
@@ -46,7 +46,7 @@ deps:
 	python3 -c 'import aiosmtpd' 2>/dev/null || /usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null || missing="$$missing python3-aiosmtpd"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "the tests need:$$missing; install them first" >&2; exit 1; fi; \
-	packages=$$(echo "$$missing" | sed 's/wat2wasm/wabt/; s/wasm-ld/lld/; s/Xvfb/xvfb/'); \
+	packages=$$(echo "$$missing" | sed 's/wat2wasm/wabt/; s/wasm-ld/lld/; s/Xvfb/xvfb/; s/systemd-analyze/systemd/'); \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages libc6-dev ca-certificates >/dev/null
 	@[ -x $(ASC) ] && [ -d bin/tools/node_modules/nats ] && [ -d bin/tools/node_modules/basic-ftp ] || npm install --silent --no-save --no-package-lock --prefix bin/tools assemblyscript@0.28.20 nats@2.29.3 basic-ftp@5.0.5 >/dev/null
 

@@ -11,11 +11,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The peers are Debian's packages, unpacked by make bench beside each other, since they can't be installed so. They run in a mount namespace
@@ -52,6 +55,7 @@ func newPeerBench(t *testing.T, root string) *peerBench {
 	for i := range peerUsers {
 		users = append(users, (&contestant{}).user(i))
 	}
+	defer lazyTimers(t)()
 	light, inMemory, digests, memory := freePort(t), freePort(t), freePort(t), memoryDir(t)
 	s := newServer(t, fmt.Sprintf(`
 service "ftps" "light" {
@@ -114,6 +118,19 @@ attempts {
 	b := &peerBench{t: t, root: root, dir: dir, memory: memory, server: s, lightAt: "127.0.0.1:" + light, memoryAt: "127.0.0.1:" + inMemory, digestsAt: "127.0.0.1:" + digests}
 	t.Cleanup(b.stop)
 	return b
+}
+
+// lazyTimers gives programs that are started the slack for timers that examples/systemd gives Sallyport.
+func lazyTimers(t *testing.T) (back func()) {
+	const slack, usual = 1_000_000, 0 // nanoseconds; 0: as before
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, slack, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, usual, 0, 0, 0)
+		runtime.UnlockOSThread()
+	}
 }
 
 // memoryDir makes a folder in memory for small files: what ext4 does with a new file takes longer than a server's whole work
