@@ -36,13 +36,12 @@ func (d *driver) passive(library net.Listener) (net.Listener, error) {
 		d.service.options.Log.Warn("no data connection possible", "service", d.service.options.Name, "peer", d.session.peer, "err", err)
 		return nil, err
 	}
-	l := &passiveListener{port: own, library: library, session: d.session, closed: make(chan struct{})}
-	d.session.closePassive(l)
+	l := &passiveListener{port: own, library: library, session: d.session}
 	if d.session.control.curl.is() {
-		l.early = make(chan arrival, 1)
-		go l.await()
+		l.early = begin(l.arrive)
 		time.Sleep(curlPause)
 	}
+	d.session.closePassive(l)
 	return l, nil
 }
 
@@ -51,9 +50,7 @@ type passiveListener struct {
 	port
 	library net.Listener
 	session *session
-	early   chan arrival // of curl's, which is taken before the transfer's command is there; nil: it is not
-	once    sync.Once
-	closed  chan struct{}
+	early   *early // for curl only
 }
 
 // arrival is a data connection, or why there is none.
@@ -71,23 +68,13 @@ func (l *passiveListener) arrive(within time.Duration) arrival {
 	return arrival{conn: tls.Server(&dataConn{Conn: raw, session: l.session}, l.session.dataTLS())}
 }
 
-// await takes a connection and begins with TLS.
-func (l *passiveListener) await() {
-	a := l.arrive(0)
-	l.early <- a
-	select {
-	case <-l.closed:
-		l.drop()
-	default:
-	}
-	if a.conn != nil {
-		_ = a.conn.Handshake() // the connection keeps the error for who reads or writes
-	}
-}
-
 // Accept implements [net.Listener], for the transfer's command.
 func (l *passiveListener) Accept() (net.Conn, error) {
-	a := l.next(l.session.service.options.Limits.DataConnect)
+	arrive := l.arrive
+	if l.early != nil {
+		arrive = l.early.take
+	}
+	a := arrive(l.session.service.options.Limits.DataConnect)
 	if a.err != nil {
 		return nil, a.err
 	}
@@ -97,38 +84,12 @@ func (l *passiveListener) Accept() (net.Conn, error) {
 	return a.conn, nil
 }
 
-func (l *passiveListener) next(within time.Duration) arrival {
-	if l.early == nil {
-		return l.arrive(within)
-	}
-	timer := time.NewTimer(within)
-	defer timer.Stop()
-	select {
-	case a := <-l.early:
-		return a
-	case <-l.closed:
-		return arrival{err: net.ErrClosed}
-	case <-timer.C:
-		return arrival{err: errNoData}
-	}
-}
-
-// Close implements [net.Listener]. A connection that no transfer took goes with it.
+// Close implements [net.Listener].
 func (l *passiveListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	l.drop()
-	return errors.Join(ignoreClosed(l.port.Close()), ignoreClosed(l.library.Close()))
-}
-
-// drop closes the connection that came, if nobody took it.
-func (l *passiveListener) drop() {
-	select {
-	case a := <-l.early:
-		if a.conn != nil {
-			_ = a.conn.NetConn().Close() // and not by TLS: the handshake may be under way
-		}
-	default:
+	if l.early != nil {
+		l.early.close()
 	}
+	return errors.Join(ignoreClosed(l.port.Close()), ignoreClosed(l.library.Close()))
 }
 
 func ignoreClosed(err error) error {
