@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -228,7 +230,7 @@ func (sess *session) handshakeFailed(err error) {
 	told := sess.told
 	sess.mu.Unlock()
 	switch {
-	case told, errors.Is(err, io.EOF):
+	case told, errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed): // the last is us
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		sess.service.refused(sess.peer.String(), events.LoginTimeout, errSlow)
 	default:

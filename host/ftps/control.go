@@ -39,13 +39,11 @@ type control struct {
 	firstBy  time.Time // zero: the first command is there, or not waited for yet
 	secureBy time.Time // zero: TLS is there
 	loginBy  time.Time // zero: logged in
+	endBy    time.Time // zero: it goes on
 }
 
-// inTurn makes a command that is not the library's one that it answers when it is its turn, by way of [files.Site].
-const inTurn = "SITE "
-
 // maxLine is how many bytes a command may have, with its end: as many as the library takes.
-const maxLine = 4096 - len(inTurn)
+const maxLine = 4096
 
 func newControl(conn net.Conn, sess *session) *control {
 	c := &control{
@@ -85,6 +83,9 @@ func (c *control) first() {
 // (RFC 4217, section 15.3).
 func (c *control) secure() error {
 	secured := tls.Server(&wire{Conn: c.Conn, ahead: c.ahead}, c.session.controlTLS())
+	c.session.mu.Lock()
+	c.session.handshaking = true
+	c.session.mu.Unlock()
 	if err := secured.Handshake(); err != nil {
 		c.session.handshakeFailed(err)
 		return fmt.Errorf("handshake: %w", err)
@@ -160,17 +161,18 @@ func (c *control) line(buf []byte) (line []byte, err error) {
 // read reads a line by way of a buffer, which idle sessions so need not have.
 func (c *control) read(buf []byte) (line []byte, err error) {
 	for {
-		if line, rest, ok := bytes.Cut(c.ahead, []byte("\n")); ok {
+		line, rest, whole := bytes.Cut(c.ahead, []byte("\n"))
+		switch {
+		case len(line) >= maxLine:
+			return nil, errLongLine
+		case whole:
 			c.ahead = rest
 			return line, nil
-		}
-		if len(c.ahead) > maxLine {
-			return nil, errLongLine
 		}
 		n, err := c.conn.Read(buf)
 		c.ahead = append(c.ahead, buf[:n]...)
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded) && c.session.busy():
+		case errors.Is(err, os.ErrDeadlineExceeded) && c.session.moves():
 			_ = c.Conn.SetDeadline(time.Now().Add(c.session.settings.IdleTimeout)) // who has a transfer under way is not idle
 		case err != nil && n == 0:
 			return nil, err
@@ -178,17 +180,16 @@ func (c *control) read(buf []byte) (line []byte, err error) {
 	}
 }
 
-// command takes a line, and returns what of it is for the library. Who is logged in may have sent it while a transfer is under way: then
-// our answer must wait for the transfer's.
+// command takes a line when it is its turn, and returns what of it is for the library.
 func (c *control) command(line string) (forLibrary []byte, err error) {
 	command, param, _ := strings.Cut(strings.TrimSuffix(line, "\r"), " ")
 	command = strings.ToUpper(command)
+	if !c.session.awaitTurn(command, param) {
+		return nil, net.ErrClosed
+	}
 	c.curl.hear(command)
-	switch {
-	case !c.answers(command, param):
+	if !c.answers(command, param) {
 		return []byte(line + "\n"), nil
-	case c.session.loggedIn():
-		return []byte(inTurn + line + "\n"), nil
 	}
 	code, text := c.answer(command, param)
 	if _, err := fmt.Fprintf(c, "%d %s\r\n", code, text); err != nil {
@@ -200,11 +201,14 @@ func (c *control) command(line string) (forLibrary []byte, err error) {
 	return nil, nil
 }
 
-// Write implements [net.Conn]. The library writes line by line.
+// Write implements [net.Conn]. The library writes line by line. Each has time of its own, however long ago the command was; one that fails
+// is the end, since TLS can say nothing more then.
 func (c *control) Write(p []byte) (int, error) {
+	_ = c.Conn.SetWriteDeadline(c.clamp(time.Now().Add(c.session.settings.IdleTimeout)))
 	_, err := c.conn.Write(mend(p))
 	c.session.replied()
 	if err != nil {
+		_ = c.Conn.Close()
 		return 0, err
 	}
 	return len(p), nil
@@ -212,6 +216,14 @@ func (c *control) Write(p []byte) (int, error) {
 
 // replyTime is how long a client has to take a last reply.
 const replyTime = 2 * time.Second
+
+// lastReply begins that time.
+func (c *control) lastReply() {
+	c.mu.Lock()
+	c.endBy = time.Now().Add(replyTime)
+	c.mu.Unlock()
+	_ = c.Conn.SetWriteDeadline(c.clamp(time.Time{}))
+}
 
 // drain reads what a client has sent already, within limits: closing a connection with something unread in it would make the
 // kernel throw away what was written to the client last.
@@ -242,6 +254,7 @@ func (c *control) Close() (err error) {
 			err = c.Conn.Close()
 		}
 		close(c.closed)
+		c.session.over()
 	})
 	return err
 }
@@ -255,6 +268,9 @@ func (c *control) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDead
 func (c *control) clamp(t time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.endBy.IsZero() {
+		return c.endBy
+	}
 	for _, by := range []time.Time{c.firstBy, c.secureBy, c.loginBy} {
 		if !by.IsZero() && (t.IsZero() || t.After(by)) {
 			t = by

@@ -1,7 +1,6 @@
 package ftps
 
 import (
-	"net"
 	"sync"
 	"time"
 )
@@ -60,7 +59,7 @@ func (e *early) take(within time.Duration) arrival {
 	case a := <-e.came:
 		return a
 	case <-e.closed:
-		return arrival{err: net.ErrClosed}
+		return arrival{err: errGivenUp}
 	case <-timer.C:
 		return arrival{err: errNoData}
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +15,10 @@ import (
 // nobody knows whether the file is complete. crypto/tls passes it on, io.EOF it would swallow.
 var errCut = errors.New("the data connection was cut")
 
-var errNoData = errors.New("no data connection came")
+var (
+	errNoData  = errors.New("no data connection came")
+	errGivenUp = errors.New("the transfer was given up")
+)
 
 // passive replaces the library's listener, which is on all addresses and a random port, by one on
 // the control connection's own address and the configured ports. The library goes on to set
@@ -62,6 +66,9 @@ type arrival struct {
 // arrive waits for the connection for some time, or until the port is closed.
 func (l *passiveListener) arrive(within time.Duration) arrival {
 	raw, err := l.accept(within)
+	if errors.Is(err, net.ErrClosed) {
+		err = errGivenUp
+	}
 	if err != nil {
 		return arrival{err: err}
 	}
@@ -78,8 +85,9 @@ func (l *passiveListener) Accept() (net.Conn, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	if raw, ok := a.conn.NetConn().(*dataConn); ok {
-		l.session.transferBegins(raw)
+	if raw, ok := a.conn.NetConn().(*dataConn); !ok || !raw.take() {
+		_ = a.conn.NetConn().Close()
+		return nil, errGivenUp
 	}
 	return a.conn, nil
 }
@@ -105,12 +113,20 @@ type dataConn struct {
 	session *session
 	once    sync.Once
 	reads   int
-	armed   time.Time // when the deadlines were last set
+	taken   atomic.Bool // by a transfer: until then there is no time limit but the session's
+	armed   time.Time   // when the deadlines were last set
 
 	mu       sync.Mutex
 	expected int // bytes that are to be gathered before they are written
 	gathered []byte
 	failed   error // of a write
+}
+
+// take gives the connection to a transfer, unless the session ends.
+func (c *dataConn) take() bool {
+	c.taken.Store(true)
+	_ = c.SetReadDeadline(time.Now().Add(c.session.service.options.Limits.DataIdle)) // of a handshake under way
+	return c.session.transferBegins(c)
 }
 
 // handshakeReads is how many reads a TLS handshake takes at most, about. That of a data connection, which mostly resumes, is shorter.
@@ -229,6 +245,9 @@ func (g gathering) Write(p []byte) (int, error) {
 
 // arm moves the deadlines, but not for each record: that would cost more than it is worth.
 func (c *dataConn) arm() {
+	if !c.taken.Load() {
+		return
+	}
 	idle := c.session.service.options.Limits.DataIdle
 	if now := time.Now(); now.Sub(c.armed) > min(time.Second, idle/(2*looks)) {
 		c.armed = now

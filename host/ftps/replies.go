@@ -1,7 +1,6 @@
 package ftps
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ const (
 const (
 	textMustBeProtected = "Data connections must be encrypted: PROT P."
 	textActive          = "Active mode is off: use EPSV or PASV."
+	textHelp            = "FEAT lists the extensions. SITE knows CHMOD, UTIME, PSWD, QUOTA, WHO and HELP."
 
 	facts = "Type;Size;Modify;" // what the library lists of a file (RFC 3659, section 7)
 )
@@ -29,7 +29,8 @@ func (c *control) answers(command, param string) bool {
 	case "AUTH", "PBSZ", "PROT":
 		return true
 	case "OPTS":
-		return strings.HasPrefix(strings.ToUpper(param), "MLST")
+		option, _, _ := strings.Cut(strings.ToUpper(param), " ")
+		return option == "MLST"
 	case "PASV", "EPSV":
 		return in && !c.protected
 	case "PORT", "EPRT", "STRU", "HELP":
@@ -65,7 +66,7 @@ func (c *control) answer(command, param string) (code int, text string) {
 		}
 		return ftpserver.StatusOK, "Structure is file."
 	case "HELP":
-		return ftpserver.StatusHelpMessage, "FEAT lists the extensions. SITE knows CHMOD, UTIME, PSWD, QUOTA, WHO and HELP."
+		return ftpserver.StatusHelpMessage, textHelp
 	}
 	return ftpserver.StatusOK, "MLST OPTS " + facts // all of them are always on
 }
@@ -93,6 +94,23 @@ func (c *control) protect(level string) (code int, text string) {
 	return ftpserver.StatusNotImplementedParam, "PROT P is expected."
 }
 
+// algorithms are those of HASH, if that is what the library lists in a line.
+func algorithms(line string) (all []string, ok bool) {
+	list, ok := strings.CutSuffix(line, ";\r\n")
+	if !ok || !strings.HasPrefix(list, " ") {
+		return nil, false
+	}
+	all = strings.Split(list[1:], ";")
+	for _, one := range all {
+		switch strings.TrimSuffix(one, "*") {
+		case "CRC32", "MD5", "SHA-1", "SHA-256", "SHA-512":
+		default:
+			return nil, false
+		}
+	}
+	return all, true
+}
+
 // mend makes of a line that the library says what it should be. RATIONALE.md, "What would we change in the library?".
 func mend(line []byte) []byte {
 	if len(line) == 0 || line[0] != ' ' && line[0] != '4' && line[0] != '5' {
@@ -105,13 +123,12 @@ func mend(line []byte) []byte {
 	case " MLST\r\n":
 		return []byte(" MLST " + strings.ReplaceAll(facts, ";", "*;") + "\r\n")
 	}
-	if algorithms, ok := strings.CutSuffix(text[1:], ";\r\n"); ok && bytes.HasPrefix(line, []byte(" ")) && strings.Contains(algorithms, "SHA-256") {
-		all := strings.Split(algorithms, ";")
-		slices.Sort(all)
-		return []byte(" HASH " + strings.Join(all, ";") + "\r\n")
-	}
 	if listed, ok := strings.CutPrefix(text, " %s"); ok { // STAT of a folder
 		return []byte(" " + listed)
+	}
+	if all, ok := algorithms(text); ok {
+		slices.Sort(all)
+		return []byte(" HASH " + strings.Join(all, ";") + "\r\n")
 	}
 	if code, _, ok := strings.Cut(text, " Couldn't parse size: strconv."); ok && len(code) == 3 {
 		return []byte(code + " A number is expected.\r\n")

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,10 +42,14 @@ type session struct {
 	securedData *tls.Config // see dataTLS
 	// certificate is the client's, if it showed one that is believed.
 	certificate *auth.Certificate
-	rates       *rates // of its user; nil before the login
-	counted     string // the user that takeUser counted; guarded by the service
-	told        bool   // of a refused certificate
-	unsaid      bool   // a transfer ended and its reply is not written yet
+	rates       *rates     // of its user; nil before the login
+	counted     string     // the user that takeUser counted; guarded by the service
+	told        bool       // of a refused certificate
+	starting    bool       // a transfer's command is the library's, and it has not said anything of it
+	ends        bool       // see over
+	handshaking bool       // the control connection is about to get TLS, or has it
+	turn        *sync.Cond // of mu: a reply was written, or the session ends
+	unsaid      bool       // a transfer ended and its reply is not written yet
 
 	filesUp, filesDown, received, sent, dataConns, dataResumed atomic.Int64
 
@@ -56,6 +61,7 @@ func newSession(s *Service, conn net.Conn) *session {
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		sess.peer = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	}
+	sess.turn = sync.NewCond(&sess.mu)
 	sess.control = newControl(conn, sess)
 	return sess
 }
@@ -139,17 +145,20 @@ func (sess *session) closeFor(why events.Reason) { sess.closing.Do(func() { sess
 
 func (sess *session) sayGoodbye(why events.Reason) {
 	sess.ended(why)
+	sess.over()
+	sess.closePassive(nil)
 	sess.mu.Lock()
 	secured := sess.tls
+	handshaking := sess.handshaking
 	sess.mu.Unlock()
-	_ = sess.control.Conn.SetWriteDeadline(time.Now().Add(replyTime))
+	sess.control.lastReply()
 	switch { // nobody else writes: the session is idle, or its time is up
 	case secured != nil:
 		if _, err := io.WriteString(secured, goodbye(why)); err != nil {
 			_ = sess.control.Conn.Close() // else TLS takes five seconds more to say that it ends
 		}
 		_ = secured.CloseWrite()
-	case !sess.service.options.Implicit:
+	case !sess.service.options.Implicit && !handshaking:
 		_, _ = io.WriteString(sess.control.Conn, goodbye(why))
 	}
 	switch why {
@@ -196,13 +205,55 @@ func (sess *session) busy() bool {
 	return len(sess.data) > 0 || sess.unsaid
 }
 
-func (sess *session) transferBegins(conn *dataConn) {
+// moves is busy, for who asks whether the client is idle. A reply that is due is waited for once.
+func (sess *session) moves() bool {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
+	moves := len(sess.data) > 0 || sess.unsaid
+	sess.unsaid = false
+	return moves
+}
+
+// awaitTurn waits until a command may be answered: behind the reply to a transfer, or, if it is one about the transfer, behind its first
+// reply. The library would not wait in all cases, and its replies would get mixed. It returns false if the session ends meanwhile.
+func (sess *session) awaitTurn(command, param string) bool {
+	aborts := strings.HasSuffix(command, "ABOR") // with bytes of Telnet in front of it
+	if aborts {
+		sess.closePassive(nil) // the library would wait until its data connection comes, or does not
+	}
+	about := aborts || strings.HasSuffix(command, "STAT") && param == "" || strings.HasSuffix(command, "QUIT")
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	for !sess.ends && (sess.starting || !about && (len(sess.data) > 0 || sess.unsaid)) {
+		sess.turn.Wait()
+	}
+	switch command {
+	case "RETR", "STOR", "APPE", "LIST", "NLST", "MLSD":
+		sess.starting = sess.files != nil
+	}
+	return !sess.ends
+}
+
+// over is the end: no command is waited for, and no transfer begins.
+func (sess *session) over() {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	sess.ends = true
+	sess.turn.Broadcast()
+}
+
+// transferBegins reports whether a transfer may take a data connection.
+func (sess *session) transferBegins(conn *dataConn) bool {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.ends {
+		return false
+	}
 	if sess.data == nil {
 		sess.data = map[*dataConn]bool{}
 	}
 	sess.data[conn] = true
+	return true
 }
 
 // cutTransfers ends the transfers that are under way: they would go on without a control connection.
@@ -229,7 +280,9 @@ func (sess *session) transferEnds(conn *dataConn) {
 func (sess *session) replied() {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
+	sess.starting = false
 	if len(sess.data) == 0 {
 		sess.unsaid = false
 	}
+	sess.turn.Broadcast()
 }

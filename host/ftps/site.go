@@ -31,9 +31,8 @@ func (f *files) Site(param string) *ftpserver.AnswerCommand {
 			return &ftpserver.AnswerCommand{Code: ftpserver.StatusActionNotTaken, Message: "Mode not changed: " + err.Error()}
 		}
 		return &ftpserver.AnswerCommand{Code: ftpserver.StatusOK, Message: "Mode changed."}
-	case "HELP", "AUTH", "PBSZ", "PROT", "PASV", "EPSV", "PORT", "EPRT", "STRU", "OPTS": // see inTurn
-		code, text := f.session.control.answer(strings.ToUpper(command), rest)
-		return &ftpserver.AnswerCommand{Code: code, Message: text}
+	case "HELP":
+		return &ftpserver.AnswerCommand{Code: ftpserver.StatusHelpMessage, Message: textHelp}
 	case "PSWD":
 		return f.changePassword(rest)
 	case "UTIME":
