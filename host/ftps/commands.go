@@ -3,6 +3,7 @@ package ftps
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -15,11 +16,35 @@ import (
 const commandsToLogin = 64
 
 var (
-	errSlow = errors.New("no login in the time for it")
 	errBusy = errors.New("more commands than are allowed")
 
 	errLongLine = fmt.Errorf("a command of more than %d bytes", maxLine)
 )
+
+// takes says which commands the library takes, and which of them need a parameter.
+func takes(command string) (known, needs bool) {
+	switch command {
+	case "ALLO", "APPE", "CWD", "DELE", "HASH", "MD5", "MDTM", "MFMT", "MKD", "MODE", "OPTS", "REST", "RETR", "RMD", "RNFR", "RNTO", "SIZE", "STOR", "TYPE", "USER",
+		"XCRC", "XCWD", "XMD5", "XMKD", "XRMD", "XSHA", "XSHA1", "XSHA256", "XSHA512":
+		return true, true
+	case "ABOR", "AVBL", "CDUP", "CLNT", "EPRT", "EPSV", "FEAT", "LIST", "MLSD", "MLST", "NLST", "NOOP", "PASS", "PASV", "PORT", "PWD", "QUIT", "SITE", "STAT", "STRU", "SYST", "XPWD":
+		return true, false
+	}
+	return false, false
+}
+
+// spelled is a command as the library knows it. Some have bytes of Telnet in front of them, from clients that follow RFC 959, section 4.1.3.
+func spelled(command string) string {
+	for _, urgent := range []string{"ABOR", "STAT", "QUIT"} {
+		if strings.HasSuffix(command, urgent) {
+			return urgent
+		}
+	}
+	if command == "XCUP" {
+		return "CDUP"
+	}
+	return command
+}
 
 // commands counts those of a control connection. The library asks from one goroutine.
 type commands struct {

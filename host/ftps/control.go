@@ -32,6 +32,9 @@ type control struct {
 	ahead     []byte   // what was read of the next lines
 	pending   []byte   // of the line that is being handed out
 	protected bool     // data connections are
+	onlyEPSV  bool     // EPSV ALL was sent
+	named     bool     // USER was
+	last      string   // the command before
 	curl      curl
 	commands  commands
 
@@ -144,7 +147,7 @@ func (c *control) line(buf []byte) (line []byte, err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.session.loggedIn():
 		c.session.closeFor(events.IdleTimeout)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.session.refuse(events.LoginTimeout, errSlow)
+		c.session.refuse(events.LoginTimeout, c.late())
 	case errors.Is(err, errLongLine):
 		c.session.refuse(events.InputTooLong, err)
 	case err != nil:
@@ -183,16 +186,25 @@ func (c *control) read(buf []byte) (line []byte, err error) {
 // command takes a line when it is its turn, and returns what of it is for the library.
 func (c *control) command(line string) (forLibrary []byte, err error) {
 	command, param, _ := strings.Cut(strings.TrimSuffix(line, "\r"), " ")
-	command = strings.ToUpper(command)
-	if !c.session.awaitTurn(command, param) {
+	command = spelled(strings.ToUpper(command))
+	transfers, alive := c.session.awaitTurn(command, param)
+	if !alive {
 		return nil, net.ErrClosed
 	}
-	c.curl.hear(command)
-	if !c.answers(command, param) {
-		return []byte(line + "\n"), nil
+	code, text := c.reply(command, param)
+	if command == "ABOR" && !transfers {
+		code, text = ftpserver.StatusClosingDataConn, textAborted
 	}
-	code, text := c.answer(command, param)
-	if _, err := fmt.Fprintf(c, "%d %s\r\n", code, text); err != nil {
+	c.last = command
+	c.curl.hear(command)
+	if code == 0 {
+		c.session.handOver(command)
+		if param != "" {
+			command += " " + param
+		}
+		return []byte(command + "\r\n"), nil
+	}
+	if err := c.say(code, text); err != nil {
 		return nil, err
 	}
 	if code == ftpserver.StatusAuthAccepted {
@@ -277,6 +289,20 @@ func (c *control) clamp(t time.Time) time.Time {
 		}
 	}
 	return t
+}
+
+// late is which time is over.
+func (c *control) late() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, limits := time.Now(), c.session.service.options.Limits
+	switch {
+	case !c.firstBy.IsZero() && now.After(c.firstBy):
+		return fmt.Errorf("no command within %v (time_to_first_command)", limits.FirstCommand)
+	case !c.secureBy.IsZero() && now.After(c.secureBy):
+		return fmt.Errorf("no TLS within %v (time_to_secure)", limits.Secure)
+	}
+	return fmt.Errorf("no login within %v (time_to_login)", limits.PreLogin)
 }
 
 // allow gives the connection time until t, whatever was set before. A zero time: logged in.

@@ -17,6 +17,7 @@ var errCut = errors.New("the data connection was cut")
 
 var (
 	errNoData  = errors.New("no data connection came")
+	errNoTLS   = errors.New("no TLS on the data connection")
 	errGivenUp = errors.New("the transfer was given up")
 )
 
@@ -125,9 +126,17 @@ type dataConn struct {
 // take gives the connection to a transfer, unless the session ends.
 func (c *dataConn) take() bool {
 	c.taken.Store(true)
-	_ = c.SetReadDeadline(time.Now().Add(c.session.service.options.Limits.DataIdle)) // of a handshake under way
+	_ = c.SetReadDeadline(time.Now().Add(c.began())) // of a handshake under way
 	return c.session.transferBegins(c)
 }
+
+// began is how long TLS may take to begin.
+func (c *dataConn) began() time.Duration {
+	return min(dataHandshakeTime, c.session.service.options.Limits.DataIdle)
+}
+
+// dataHandshakeTime is for the first bytes of TLS on a data connection.
+const dataHandshakeTime = 10 * time.Second
 
 // handshakeReads is how many reads a TLS handshake takes at most, about. That of a data connection, which mostly resumes, is shorter.
 const (
@@ -138,12 +147,21 @@ const (
 // Read implements [net.Conn].
 func (c *dataConn) Read(p []byte) (int, error) {
 	c.arm()
+	first := c.reads == 0
+	if first && c.taken.Load() {
+		_ = c.SetReadDeadline(time.Now().Add(c.began()))
+	}
 	n, err := c.Conn.Read(p)
 	if c.reads++; c.reads <= dataHandshakeReads {
 		quickAck(c.Conn)
 	}
-	if errors.Is(err, io.EOF) {
-		err = errCut
+	switch {
+	case first && errors.Is(err, os.ErrDeadlineExceeded):
+		return n, errNoTLS
+	case first && n > 0:
+		c.armed = time.Time{} // from now on data must move
+	case errors.Is(err, io.EOF):
+		return n, errCut
 	}
 	return n, err
 }

@@ -152,9 +152,9 @@ func TestResume(t *testing.T) {
 		c.epsv()
 		c.cmd(550, "%s x", command)
 	}
-	c.cmd(350, "REST -5")
-	c.epsv()
-	c.cmd(550, "RETR x")
+	for _, offset := range []string{"-5", "x", "99999999999999999999"} {
+		c.cmd(501, "REST %s", offset)
+	}
 }
 
 func TestNotAtomicWhenSwitchedOff(t *testing.T) {
@@ -248,7 +248,7 @@ func TestPermissions(t *testing.T) {
 	}
 	f.authority.access = policy.Access{{General: policy.Write | policy.Rename}}
 	dropbox := f.login()
-	for command, want := range map[string]int{"RETR x": 550, "LIST": 450, "DELE x": 550} {
+	for command, want := range map[string]int{"RETR x": 550, "LIST": 550, "DELE x": 550} {
 		if got := code(dropbox, command); got != want {
 			t.Errorf("dropbox: %s: %d, want %d", command, got, want)
 		}
@@ -292,7 +292,7 @@ func TestRulesByPath(t *testing.T) {
 		{"RMD in/deep", 550},
 		{"SITE CHMOD 600 in/x", 550},
 		{"MFMT 20200101000000 in/x", 550},
-		{"LIST in/deep", 450},
+		{"LIST in/deep", 550},
 		{"CWD secret", 550},
 		{"SIZE secret/x", 550},
 		{"RETR secret/x", 550},

@@ -20,12 +20,11 @@ import (
 func TestPassWithoutUserOrTLSIsRefused(t *testing.T) {
 	f := newFixture(t)
 	c := f.dial()
-	if got := c.cmd(530, "PASS canary-4711"); got != "Login refused." {
-		t.Errorf("got %q", got)
-	}
-	c.gone()
+	c.cmd(503, "PASS canary-4711")
+	c.cmd(501, "USER")
+	c.cmd(503, "PASS canary-4711")
 	c = f.secure()
-	c.cmd(530, "PASS canary-4711")
+	c.cmd(503, "PASS canary-4711")
 	c = f.dial()
 	if got := c.cmd(530, "USER alice"); !strings.Contains(got, "AUTH TLS") {
 		t.Errorf("got %q", got)
@@ -64,14 +63,18 @@ func TestOneTextForEveryRefusal(t *testing.T) {
 
 func TestUserAfterLoginIsRefused(t *testing.T) {
 	c := newFixture(t).login()
-	c.cmd(530, "USER bob")
-	c.gone()
+	c.cmd(503, "USER bob")
+	c.cmd(257, "PWD") // and alice stays
 }
 
 func TestPassAfterLoginIsRefused(t *testing.T) {
-	c := newFixture(t).login()
-	c.cmd(530, "PASS canary-4711")
-	c.gone()
+	f := newFixture(t)
+	c := f.login()
+	c.cmd(503, "PASS canary-4711")
+	c.cmd(257, "PWD")
+	if tries := f.authority.seen(); len(tries) != 1 {
+		t.Errorf("the authority was asked: %+v", tries)
+	}
 }
 
 func TestAuthOnlyTLSAndOnce(t *testing.T) {
@@ -197,7 +200,7 @@ func TestStalledTransferIsGivenUp(t *testing.T) {
 	if _, err := io.WriteString(conn, "half"); err != nil {
 		t.Fatal(err)
 	}
-	c.expect(550)
+	c.expect(426)
 	f.nothingAside()
 }
 
@@ -226,7 +229,7 @@ func TestSlowAndStalledDownloads(t *testing.T) {
 	_ = conn.Close()
 	c.expect(226)
 	c.data("RETR large")
-	c.expect(550)
+	c.expect(426)
 }
 
 func TestHangingUpEndsTheLogin(t *testing.T) {
@@ -266,7 +269,7 @@ func TestPasvOnIPv6IsRefusedAndLeaksNoPort(t *testing.T) {
 	c := f.login()
 	before := descriptors(t)
 	for range 20 {
-		c.cmd(421, "PASV")
+		c.cmd(425, "PASV")
 	}
 	if after := descriptors(t); after > before+5 {
 		t.Errorf("%d descriptors before, %d after", before, after)
@@ -401,7 +404,7 @@ func TestPROTPIsRequired(t *testing.T) {
 	for line, code := range map[string]int{"EPSV": 521, "PASV": 521, "PROT C": 534, "prot c": 534, "PROT S": 536, "PROT": 504, "PROT X": 504, "PBSZ": 501, "PBSZ x": 501, "PBSZ 16384": 200} {
 		c.cmd(code, "%s", line)
 	}
-	c.cmd(550, "STOR x")
+	c.cmd(425, "STOR x")
 	c.cmd(200, "prot p")
 	c.cmd(534, "PROT C")
 	c.store("STOR x", "content")
@@ -469,7 +472,7 @@ func TestCutUploadIsNotKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.NetConn().Close() // a bare FIN
-	c.expect(550)
+	c.expect(426)
 	if got := f.file("x"); got != "old content" {
 		t.Errorf("got %q", got)
 	}

@@ -107,7 +107,7 @@ func TestHalfClosed(t *testing.T) {
 	c = f.login()
 	conn = c.data("STOR y")
 	half(conn) // without close_notify
-	c.expect(550)
+	c.expect(426)
 	c.store("STOR y", "whole")
 }
 

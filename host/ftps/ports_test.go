@@ -64,7 +64,7 @@ func TestPassivePortsAreShared(t *testing.T) {
 		all = append(all, w)
 	}
 	third := f.loginFrom("127.0.2.1")
-	third.cmd(421, "EPSV") // there is no third port for this address
+	third.cmd(425, "EPSV") // there is no third port for this address
 	stranger := dialFrom(t, "127.0.3.1", all[0].addr)
 	if _, err := stranger.Read(make([]byte, 1)); err == nil {
 		t.Error("somebody whom nobody waits for was let in")

@@ -1,74 +1,76 @@
 package ftps
 
 import (
+	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
 )
 
-// Replies of RFC 2228, section 5, and RFC 4217, for which the library has no names.
+// Replies of RFC 2228, section 5, RFC 2428 and RFC 4217, for which the library has no names.
 const (
 	statusNotProtected     = 521
+	statusOtherProtocol    = 522
 	statusLevelRefused     = 534
 	statusLevelNotPossible = 536
 )
 
 const (
 	textMustBeProtected = "Data connections must be encrypted: PROT P."
-	textActive          = "Active mode is off: use EPSV or PASV."
 	textHelp            = "FEAT lists the extensions. SITE knows CHMOD, UTIME, PSWD, QUOTA, WHO and HELP."
+	textAborted         = "ABOR: nothing is under way."
 
 	facts = "Type;Size;Modify;" // what the library lists of a file (RFC 3659, section 7)
 )
 
-// answers reports whether a command is not the library's: it knows nothing of TLS, and others it does not know or says 421 to.
-func (c *control) answers(command, param string) bool {
-	switch in := c.session.loggedIn(); command {
-	case "AUTH", "PBSZ", "PROT":
-		return true
-	case "OPTS":
-		option, _, _ := strings.Cut(strings.ToUpper(param), " ")
-		return option == "MLST"
-	case "PASV", "EPSV":
-		return in && !c.protected
-	case "PORT", "EPRT", "STRU", "HELP":
-		return in
-	}
-	return false
-}
-
-// answer is the reply to a command that answers is true of.
-func (c *control) answer(command, param string) (code int, text string) {
-	param = strings.ToUpper(strings.TrimSpace(param))
+// reply is what we say to a command. Code 0: it is the library's, which hears only what is here or in takes, and complete.
+func (c *control) reply(command, param string) (code int, text string) {
+	word := strings.ToUpper(strings.TrimSpace(param))
 	switch command {
 	case "AUTH":
-		return c.auth(param)
+		return c.auth(word)
 	case "PBSZ", "PROT":
-		if !c.session.isSecured() {
-			return ftpserver.StatusBadCommandSequence, "AUTH TLS comes first."
-		}
-		if command == "PROT" {
-			return c.protect(param)
-		}
-		if _, err := strconv.ParseUint(param, 10, 32); err != nil {
-			return ftpserver.StatusSyntaxErrorParameters, "PBSZ 0 is expected."
-		}
-		return ftpserver.StatusOK, "PBSZ=0"
-	case "PASV", "EPSV":
-		return statusNotProtected, textMustBeProtected
-	case "PORT", "EPRT":
-		return ftpserver.StatusCommandNotImplemented, textActive
-	case "STRU":
-		if param != "F" {
-			return ftpserver.StatusNotImplementedParam, "STRU F is expected."
-		}
-		return ftpserver.StatusOK, "Structure is file."
+		return c.protection(command, word)
 	case "HELP":
 		return ftpserver.StatusHelpMessage, textHelp
+	case "USER", "PASS":
+		return c.order(command, param)
+	case "OPTS":
+		if option, _, _ := strings.Cut(word, " "); option == "MLST" { // all facts are always on
+			return ftpserver.StatusOK, "MLST OPTS " + facts
+		}
+	case "STAT":
+		if param == "" {
+			return ftpserver.StatusSystemStatus, c.session.status()
+		}
 	}
-	return ftpserver.StatusOK, "MLST OPTS " + facts // all of them are always on
+	known, needs := takes(command)
+	switch {
+	case !c.session.loggedIn():
+	case command == "STRU" && word == "F":
+		return ftpserver.StatusOK, "Structure is file."
+	case command == "STRU":
+		return ftpserver.StatusNotImplementedParam, "STRU F is expected."
+	case command == "PORT", command == "EPRT", command == "PASV", command == "EPSV":
+		return c.dataPort(command, word)
+	case command == "RNTO" && c.last != "RNFR":
+		return ftpserver.StatusBadCommandSequence, "RNFR comes first."
+	case command == "REST":
+		if n, err := strconv.ParseInt(word, 10, 64); err != nil || n < 0 {
+			return ftpserver.StatusSyntaxErrorParameters, "A number of bytes is expected."
+		}
+	}
+	switch {
+	case !known:
+		return ftpserver.StatusCommandNotImplemented, "This command is not implemented."
+	case needs && word == "":
+		return ftpserver.StatusSyntaxErrorParameters, command + " needs something behind it."
+	}
+	return 0, ""
 }
 
 func (c *control) auth(mechanism string) (code int, text string) {
@@ -81,12 +83,23 @@ func (c *control) auth(mechanism string) (code int, text string) {
 	return ftpserver.StatusAuthAccepted, "Begin with TLS."
 }
 
-func (c *control) protect(level string) (code int, text string) {
+// protection is for PBSZ and PROT. With implicit TLS, who says nothing has said P.
+func (c *control) protection(command, level string) (code int, text string) {
+	switch {
+	case !c.session.isSecured():
+		return ftpserver.StatusBadCommandSequence, "AUTH TLS comes first."
+	case command == "PBSZ":
+		if _, err := strconv.ParseUint(level, 10, 32); err != nil {
+			return ftpserver.StatusSyntaxErrorParameters, "PBSZ 0 is expected."
+		}
+		return ftpserver.StatusOK, "PBSZ=0"
+	}
 	switch level {
 	case "P":
 		c.protected = true
 		return ftpserver.StatusOK, "Data connections are encrypted."
 	case "C":
+		c.protected = false
 		return statusLevelRefused, textMustBeProtected
 	case "S", "E":
 		return statusLevelNotPossible, "TLS has PROT P only."
@@ -94,13 +107,123 @@ func (c *control) protect(level string) (code int, text string) {
 	return ftpserver.StatusNotImplementedParam, "PROT P is expected."
 }
 
+// order is for USER and PASS: one login a connection, and the name first.
+func (c *control) order(command, param string) (code int, text string) {
+	switch {
+	case c.session.loggedIn():
+		return ftpserver.StatusBadCommandSequence, "You are logged in; open another connection for another user."
+	case command == "USER" && param == "":
+		return ftpserver.StatusSyntaxErrorParameters, "A name is expected."
+	case command == "USER":
+		c.named = true
+	case !c.named:
+		return ftpserver.StatusBadCommandSequence, "USER comes first."
+	}
+	return 0, ""
+}
+
+// dataPort is for what asks for a data connection: RFC 2428 has the arguments of EPSV.
+func (c *control) dataPort(command, param string) (code int, text string) {
+	own := "1"
+	if addr, ok := c.LocalAddr().(*net.TCPAddr); ok && addr.IP.To4() == nil {
+		own = "2"
+	}
+	switch {
+	case !c.protected:
+		return statusNotProtected, textMustBeProtected
+	case command == "PORT" || command == "EPRT":
+		return ftpserver.StatusCommandNotImplemented, "Active mode is off: use EPSV or PASV."
+	case command == "PASV" && c.onlyEPSV:
+		return ftpserver.StatusBadCommandSequence, "Only EPSV is possible after EPSV ALL."
+	case command == "PASV" || param == "" || param == own:
+		return 0, ""
+	case param == "ALL":
+		c.onlyEPSV = true
+		return ftpserver.StatusOK, "Only EPSV is possible from now on."
+	case param == "1" || param == "2" || param == "3":
+		return statusOtherProtocol, "Use (" + own + ")."
+	}
+	return ftpserver.StatusSyntaxErrorParameters, "EPSV, EPSV " + own + " or EPSV ALL is expected."
+}
+
+// status is STAT without a name.
+func (sess *session) status() string {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	lines := []string{
+		"Status of the session:",
+		fmt.Sprintf(" Connected from %s for %s", sess.peer, time.Since(sess.connected).Round(time.Second)),
+		" Not logged in",
+		fmt.Sprintf(" %d bytes received, %d sent, in %d files", sess.received.Load(), sess.sent.Load(), sess.filesUp.Load()+sess.filesDown.Load()),
+		"End",
+	}
+	if sess.files != nil {
+		lines[2] = " Logged in as " + sess.grant.User
+	}
+	if len(sess.data) > 0 {
+		lines = slices.Insert(lines, 4, " A transfer is under way")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// say writes a reply, all of its lines at once.
+func (c *control) say(code int, text string) error {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		switch {
+		case i == len(lines)-1:
+			lines[i] = fmt.Sprintf("%d %s", code, line)
+		case i == 0:
+			lines[i] = fmt.Sprintf("%d-%s", code, line)
+		}
+	}
+	_, err := c.Write([]byte(strings.Join(lines, "\r\n") + "\r\n"))
+	return err
+}
+
+// mend makes of a line that the library says what it should be. RATIONALE.md, "What would we change in the library?".
+func mend(line []byte) []byte {
+	code, text, _ := strings.Cut(string(line), " ")
+	switch code {
+	case "":
+		return []byte(mendListed(" " + text))
+	case "421", "425", "450", "550", "501":
+		code, text = mendRefusal(code, text)
+	case "257":
+		if quoted, ok := strings.CutPrefix(text, "Created dir "); ok { // RFC 959, appendix II: the name comes first
+			text = strings.TrimSuffix(quoted, "\r\n") + " created.\r\n"
+		}
+	default:
+		return line
+	}
+	return []byte(code + " " + text)
+}
+
+// mendListed is for lines of FEAT, and of STAT of a folder.
+func mendListed(line string) string {
+	switch line {
+	case " EPRT\r\n": // it is off
+		return ""
+	case " MLST\r\n":
+		return " MLST " + strings.ReplaceAll(facts, ";", "*;") + "\r\n"
+	}
+	if listed, ok := strings.CutPrefix(line, " %s"); ok {
+		return " " + listed
+	}
+	if all, ok := algorithms(line); ok {
+		slices.Sort(all)
+		return " HASH " + strings.Join(all, ";") + "\r\n"
+	}
+	return line
+}
+
 // algorithms are those of HASH, if that is what the library lists in a line.
 func algorithms(line string) (all []string, ok bool) {
 	list, ok := strings.CutSuffix(line, ";\r\n")
-	if !ok || !strings.HasPrefix(list, " ") {
+	if !ok {
 		return nil, false
 	}
-	all = strings.Split(list[1:], ";")
+	all = strings.Split(strings.TrimPrefix(list, " "), ";")
 	for _, one := range all {
 		switch strings.TrimSuffix(one, "*") {
 		case "CRC32", "MD5", "SHA-1", "SHA-256", "SHA-512":
@@ -111,36 +234,35 @@ func algorithms(line string) (all []string, ok bool) {
 	return all, true
 }
 
-// mend makes of a line that the library says what it should be. RATIONALE.md, "What would we change in the library?".
-func mend(line []byte) []byte {
-	if len(line) == 0 || line[0] != ' ' && line[0] != '4' && line[0] != '5' {
-		return line
-	}
-	text := string(line)
-	switch text {
-	case " EPRT\r\n": // it is off
-		return nil
-	case " MLST\r\n":
-		return []byte(" MLST " + strings.ReplaceAll(facts, ";", "*;") + "\r\n")
-	}
-	if listed, ok := strings.CutPrefix(text, " %s"); ok { // STAT of a folder
-		return []byte(" " + listed)
-	}
-	if all, ok := algorithms(text); ok {
-		slices.Sort(all)
-		return []byte(" HASH " + strings.Join(all, ";") + "\r\n")
-	}
-	if code, _, ok := strings.Cut(text, " Couldn't parse size: strconv."); ok && len(code) == 3 {
-		return []byte(code + " A number is expected.\r\n")
-	}
-	for _, words := range [][2]string{
-		{"Could not access file: driver error: calling GetHandle: ", "Not opened: "},
-		{"Could not list: file access error: couldn't stat: ", "Not listed: "},
-		{"Couldn't alloInt: ", "No room: "},
+// mendRefusal has two tasks: a code that tells a client rightly whether to try again, and words for people.
+func mendRefusal(code, text string) (string, string) {
+	for _, m := range []struct{ begins, code, says string }{
+		{"Could not access file: driver error: calling GetHandle: ", code, "Not opened: "},
+		{"Could not list: file access error: couldn't stat: ", "550", "Not listed: "}, // lftp tries for ever after 450
+		{"Could not list: ", "550", "Not listed: "},
+		{"Could not STAT: ", "550", "Not listed: "},
+		{"Couldn't alloInt: ", code, "No room: "},
+		{"Could not listen for passive connection: passive: " + errNoPort.Error(), "425", "No port for a data connection is free; try again"},
+		{"Could not listen for passive connection: passive: ", "425", "No data connection is possible: "},
+		{"unable to open transfer: no transfer connection", "425", "EPSV or PASV comes first."},
 	} {
-		if code, rest, ok := strings.Cut(text, " "+words[0]); ok && len(code) == 3 {
-			return []byte(code + " " + words[1] + rest)
+		if rest, ok := strings.CutPrefix(text, m.begins); ok {
+			return m.code, m.says + rest
 		}
 	}
-	return line
+	switch {
+	case strings.HasPrefix(text, "Couldn't parse size: "):
+		return code, "A number is expected.\r\n"
+	case !strings.HasPrefix(text, "Issue during transfer: network error: "):
+		return code, text
+	case strings.Contains(text, errNotResumed.Error()):
+		return strconv.Itoa(statusOtherProtocol), "The data connection must resume the TLS session of its control connection.\r\n"
+	case strings.Contains(text, errNoTLS.Error()):
+		return strconv.Itoa(statusNotProtected), "The data connection does not begin with TLS: PROT P.\r\n"
+	case strings.Contains(text, "i/o timeout"):
+		return "426", "The transfer is given up: nothing moved for too long.\r\n"
+	case strings.Contains(text, " tcp "), strings.Contains(text, errCut.Error()):
+		return "426", "The data connection was cut.\r\n"
+	}
+	return code, text
 }

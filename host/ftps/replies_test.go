@@ -11,7 +11,7 @@ func TestReplies(t *testing.T) {
 	f := newFixture(t)
 	c := f.secure()
 	c.cmd(200, "OPTS MLST Type;")
-	c.cmd(530, "HELP")
+	c.cmd(214, "HELP")
 	c = f.login()
 	features := strings.Split(c.cmd(211, "FEAT"), "\n")
 	for _, want := range []string{" HASH CRC32;MD5;SHA-1;SHA-256*;SHA-512", " MLST Type*;Size*;Modify*;", " AUTH TLS", " PROT", " EPSV", " AVBL"} {
@@ -37,7 +37,7 @@ func TestReplies(t *testing.T) {
 		{"PORT 127,0,0,1,200,10", 502, "Active mode is off: use EPSV or PASV."},
 		{"ALLO many", 501, "A number is expected."},
 		{"ALLO 9000000000000000000", 550, "No room: storage limit exceeded"},
-		{"LIST nope", 450, "Not listed: no such file or directory"},
+		{"LIST nope", 550, "Not listed: no such file or directory"},
 	} {
 		if got := c.cmd(r.code, "%s", r.line); !strings.HasPrefix(got, r.want) {
 			t.Errorf("%s: %q", r.line, got)

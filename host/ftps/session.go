@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -215,23 +214,32 @@ func (sess *session) moves() bool {
 }
 
 // awaitTurn waits until a command may be answered: behind the reply to a transfer, or, if it is one about the transfer, behind its first
-// reply. The library would not wait in all cases, and its replies would get mixed. It returns false if the session ends meanwhile.
-func (sess *session) awaitTurn(command, param string) bool {
-	aborts := strings.HasSuffix(command, "ABOR") // with bytes of Telnet in front of it
-	if aborts {
-		sess.closePassive(nil) // the library would wait until its data connection comes, or does not
+// reply. The library would not wait in all cases, and replies would get mixed. It reports whether a transfer is under way, and whether the
+// session is.
+func (sess *session) awaitTurn(command, param string) (transfers, alive bool) {
+	if command == "STAT" && param == "" {
+		return false, true
 	}
-	about := aborts || strings.HasSuffix(command, "STAT") && param == "" || strings.HasSuffix(command, "QUIT")
+	if command == "ABOR" {
+		sess.closePassive(nil) // the library would wait until the data connection comes, or does not
+	}
+	urgent := command == "ABOR" || command == "QUIT"
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	for !sess.ends && (sess.starting || !about && (len(sess.data) > 0 || sess.unsaid)) {
+	for !sess.ends && (sess.starting || !urgent && (len(sess.data) > 0 || sess.unsaid)) {
 		sess.turn.Wait()
 	}
+	return len(sess.data) > 0, !sess.ends
+}
+
+// handOver notes that the library gets a command.
+func (sess *session) handOver(command string) {
 	switch command {
 	case "RETR", "STOR", "APPE", "LIST", "NLST", "MLSD":
+		sess.mu.Lock()
+		defer sess.mu.Unlock()
 		sess.starting = sess.files != nil
 	}
-	return !sess.ends
 }
 
 // over is the end: no command is waited for, and no transfer begins.
