@@ -32,6 +32,7 @@ type control struct {
 	ahead     []byte   // what was read of the next lines
 	pending   []byte   // of the line that is being handed out
 	protected bool     // data connections are
+	assumed   bool     // since TLS is implicit, and no PROT was sent
 	onlyEPSV  bool     // EPSV ALL was sent
 	named     bool     // USER was
 	last      string   // the command before

@@ -413,6 +413,11 @@ func TestPROTPIsRequired(t *testing.T) {
 	c.cmd(331, "USER alice")
 	c.cmd(230, "PASS canary-4711")
 	c.store("STOR x", "encrypted without PROT P, since RFC 4217 knows no implicit TLS")
+	c.cmd(534, "PROT C")
+	c.cmd(521, "EPSV")
+	c.cmd(200, "PROT P")
+	c.cmd(534, "PROT C")
+	c.cmd(229, "EPSV")
 }
 
 // curl begins with TLS as soon as it is connected, and waits for an answer before its command. It may also never send one.

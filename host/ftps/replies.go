@@ -96,10 +96,10 @@ func (c *control) protection(command, level string) (code int, text string) {
 	}
 	switch level {
 	case "P":
-		c.protected = true
+		c.protected, c.assumed = true, false
 		return ftpserver.StatusOK, "Data connections are encrypted."
 	case "C":
-		c.protected = false
+		c.protected, c.assumed = c.protected && !c.assumed, false
 		return statusLevelRefused, textMustBeProtected
 	case "S", "E":
 		return statusLevelNotPossible, "TLS has PROT P only."
@@ -253,11 +253,15 @@ func mendRefusal(code, text string) (string, string) {
 	switch {
 	case strings.HasPrefix(text, "Couldn't parse size: "):
 		return code, "A number is expected.\r\n"
+	case code == "425" && (strings.Contains(text, errGivenUp.Error()) || strings.Contains(text, net.ErrClosed.Error())):
+		return code, "The transfer was given up.\r\n"
+	case code == "425" && strings.Contains(text, errNoData.Error()):
+		return code, "No data connection came.\r\n"
 	case !strings.HasPrefix(text, "Issue during transfer: network error: "):
 		return code, text
 	case strings.Contains(text, errNotResumed.Error()):
 		return strconv.Itoa(statusOtherProtocol), "The data connection must resume the TLS session of its control connection.\r\n"
-	case strings.Contains(text, errNoTLS.Error()):
+	case strings.Contains(text, errNoTLS.Error()), strings.Contains(text, "not look like a TLS handshake"):
 		return strconv.Itoa(statusNotProtected), "The data connection does not begin with TLS: PROT P.\r\n"
 	case strings.Contains(text, "i/o timeout"):
 		return "426", "The transfer is given up: nothing moved for too long.\r\n"

@@ -222,7 +222,7 @@ func (s *Service) handle(ctx context.Context, sess *session) {
 			_ = sess.control.Close()
 			return
 		}
-		sess.control.protected = true
+		sess.control.protected, sess.control.assumed = true, true
 		sess.control.awaitFirst()
 	}
 	sess.listener = newOneListener(sess.control)
