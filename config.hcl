@@ -29,8 +29,8 @@ service "ftps" "main" {
   login_timeout   = "150s"         # a method's timeout < login_timeout < idle_timeout
   idle_timeout    = "5m"
   time_to_login   = "1m"           # from the connection to the password
-  time_to_secure  = "15s"          # from the connection to TLS
-  time_to_first_command = "10s"    # from the connection to AUTH; if tls is implicit, from TLS to USER
+  time_to_secure  = "15s"          # from the connection to TLS; at most time_to_login
+  time_to_first_command = "10s"    # from the connection to the first command, mostly AUTH; if tls is implicit, from TLS. At most time_to_secure
   data_connect_timeout = "30s"     # from a transfer's command to its data connection
   data_idle_timeout    = "1m"      # a transfer on which nothing moves
   atomic_upload   = true           # a file gets its name when it is complete (APPE and REST excepted)

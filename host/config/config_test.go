@@ -164,6 +164,8 @@ func TestProblems(t *testing.T) {
 		"no service":       {`server {}`, []string{"No service"}},
 		"nobody can enter": {`service "ftps" "x" {}`, []string{"t.hcl:1", "nobody could log in"}},
 		"login >= idle":    {`service "ftps" "x" {` + "\n login_timeout = \"5m\"\n}", []string{"t.hcl:2", "login_timeout is 5m0s", "idle_timeout"}},
+		"secure > login":   {`service "ftps" "x" {` + "\n time_to_secure = \"2m\"\n}", []string{"t.hcl:2", "time_to_secure is 2m0s", "time_to_login"}},
+		"first > secure":   {`service "ftps" "x" {` + "\n time_to_first_command = \"20s\"\n}", []string{"t.hcl:2", "time_to_first_command is 20s", "time_to_secure, which is 15s"}},
 		"method >= login":  {"\nserver { authentications = [\"a\"] }\n" + `service "ftps" "main" {` + "\n login_timeout = \"30s\"\n}\n" + `authentication "a" { plugin = "local" }`, []string{"t.hcl:4", `authentication "a" is 30s`, "login_timeout"}},
 		"permission":       {minimal + "group \"default\" {\n permissions = [\"allow-all\"]\n}", []string{"t.hcl:6", `"allow-all"`, `"allow-full-control"`}},
 		"placeholder":      {minimal + "group \"default\" {\n home = \"/srv/{user}\"\n}", []string{"t.hcl:6", "{username}"}},

@@ -44,8 +44,8 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		c.problem(rangeOf(r.Body, "client_certificates"), "No client_ca", `client_certificates = "request" or "require", and client_crl, need client_ca: the file, in PEM, of who issues the certificates`)
 	}
 	s.TimeToLogin = c.duration(r.Body, "time_to_login", r.TimeToLogin, time.Minute, time.Second, time.Hour)
-	s.TimeToSecure = c.duration(r.Body, "time_to_secure", r.TimeToSecure, 15*time.Second, time.Second, 10*time.Minute)
-	s.TimeToCommand = c.duration(r.Body, "time_to_first_command", r.TimeToCommand, 10*time.Second, time.Second, 10*time.Minute)
+	s.TimeToSecure = c.duration(r.Body, "time_to_secure", r.TimeToSecure, min(15*time.Second, s.TimeToLogin), time.Second, 10*time.Minute)
+	s.TimeToCommand = c.duration(r.Body, "time_to_first_command", r.TimeToCommand, min(10*time.Second, s.TimeToSecure), time.Second, 10*time.Minute)
 	s.DataConnect = c.duration(r.Body, "data_connect_timeout", r.DataConnect, 30*time.Second, time.Second, 10*time.Minute)
 	s.DataIdle = c.duration(r.Body, "data_idle_timeout", r.DataIdle, time.Minute, time.Second, 24*time.Hour)
 	s.MaxPerAccount = c.number(r.Body, "max_sessions_per_account", r.MaxPerAccount, 50, 1, 1_000_000)
@@ -64,6 +64,12 @@ func (c *checker) service(r *rawService, config *Config) Service {
 		if n, err := strconv.Atoi(port); err == nil && n >= s.PassiveFirst && n <= s.PassiveLast {
 			c.problem(rangeOf(r.Body, "passive_ports"), "Wrong ports", "passive_ports = %q has the port %d in it, on which the service listens", *r.PassivePorts, n)
 		}
+	}
+	if s.TimeToSecure > s.TimeToLogin {
+		c.problem(rangeOf(r.Body, "time_to_secure"), "Time-outs don't nest", "time_to_secure is %v and must not be longer than time_to_login, which is %v", s.TimeToSecure, s.TimeToLogin)
+	}
+	if !s.Implicit && s.TimeToCommand > s.TimeToSecure {
+		c.problem(rangeOf(r.Body, "time_to_first_command"), "Time-outs don't nest", "time_to_first_command is %v and must not be longer than time_to_secure, which is %v", s.TimeToCommand, s.TimeToSecure)
 	}
 	if s.LoginTimeout >= s.IdleTimeout {
 		c.problem(rangeOf(r.Body, "login_timeout"), "Time-outs don't nest", "login_timeout is %v and must be shorter than idle_timeout, which is %v: else the connection ends before the login is answered", s.LoginTimeout, s.IdleTimeout)

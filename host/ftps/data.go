@@ -38,7 +38,7 @@ func (d *driver) passive(library net.Listener) (net.Listener, error) {
 	d.session.closePassive(nil) // the last one's port may be the only one
 	own, err := d.service.ports.openSoon(d.ctx, local, d.session.peer.Addr(), d.session.control.closed)
 	if err != nil {
-		d.service.options.Log.Warn("no data connection possible", "service", d.service.options.Name, "peer", d.session.peer, "err", err)
+		d.service.options.Log.Warn("no data connection possible", "service", d.service.options.Name, "peer", d.session.peer, "user", d.session.grant.User, "err", err)
 		return nil, err
 	}
 	l := &passiveListener{port: own, library: library, session: d.session}

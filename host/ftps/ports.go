@@ -33,7 +33,7 @@ type port interface {
 // mostPorts is how many ports are tried for one transfer.
 const mostPorts = 128
 
-var errNoPort = errors.New("no passive port is free")
+var errNoPort = errors.New("no passive port is free: each of passive_ports waits for another client of this address, or is another program's")
 
 func newPorts(first, last int) *ports {
 	p := &ports{shared: map[netip.AddrPort]*sharedPort{}}

@@ -242,7 +242,7 @@ func mendRefusal(code, text string) (string, string) {
 		{"Could not list: ", "550", "Not listed: "},
 		{"Could not STAT: ", "550", "Not listed: "},
 		{"Couldn't alloInt: ", code, "No room: "},
-		{"Could not listen for passive connection: passive: " + errNoPort.Error(), "425", "No port for a data connection is free; try again"},
+		{"Could not listen for passive connection: passive: " + errNoPort.Error(), "425", "No port for a data connection is free; try again."},
 		{"Could not listen for passive connection: passive: ", "425", "No data connection is possible: "},
 		{"unable to open transfer: no transfer connection", "425", "EPSV or PASV comes first."},
 	} {

@@ -75,8 +75,8 @@ func (sess *session) verifyData(state tls.ConnectionState) error {
 		return nil
 	}
 	if !sess.notResumed.Swap(true) {
-		sess.service.options.Log.Warn(errNotResumed.Error(), "service", sess.service.options.Name, "peer", sess.peer, "login", sess.login().LoginID,
-			"tls", tls.VersionName(state.Version), "session_reuse", string(mode))
+		sess.service.options.Log.Warn(errNotResumed.Error(), "service", sess.service.options.Name, "peer", sess.peer, "user", sess.grant.User, "login", sess.login().LoginID,
+			"refused", mode == ReuseRequire, "tls", tls.VersionName(state.Version), "session_reuse", string(mode))
 	}
 	if mode == ReuseRequire {
 		return errNotResumed
