@@ -81,7 +81,7 @@ mail {
 		t.Errorf("without a one-time code: %s", out)
 	}
 	used := digits()
-	if out, err = curl("127.0.0.1", code+used, "-Q", "SITE PSWD "+code+` "gravel umbrella ninety tango"`); err != nil {
+	if out, err = curl("127.0.0.1", code+used, "-I", "-Q", "SITE PSWD "+code+` "gravel umbrella ninety tango"`); err != nil {
 		t.Fatalf("choosing a password as the letter says: %v: %s", err, out)
 	}
 	paper := regexp.MustCompile(`(?m)^  (\d{10})$`).FindAllStringSubmatch(text, 2)
