@@ -112,7 +112,7 @@ func (h *Hasher) Match(ctx context.Context, source netip.Addr, owner, encoded st
 		if err := bearable(encoded); err != nil {
 			return false, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		return digest.MatchAdvanced(password.Reveal())
+		return match(digest, encoded, password.Reveal())
 	})
 }
 

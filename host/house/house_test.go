@@ -73,7 +73,7 @@ var rules = map[string][]string{
 	"host/policy":              {"events", "host/secret", "github.com/nbutton23/zxcvbn-go", "golang.org/x/text/..."},
 	"host/state":               {"go.etcd.io/bbolt/..."},
 	"host/outbox":              {"events", "host/state", "github.com/google/uuid"},
-	"host/account":             {"events", "host/outbox", "host/policy", "host/secret", "host/state", "github.com/go-crypt/crypt/...", "github.com/pquerna/otp/..."},
+	"host/account":             {"events", "host/outbox", "host/policy", "host/secret", "host/state", "github.com/go-crypt/crypt/...", "github.com/go-crypt/x/crypt", "github.com/pquerna/otp/..."},
 	"host/approval":            {"events", "host/outbox", "host/secret", "host/state", "github.com/google/uuid", "github.com/nats-io/nkeys"},
 	"host/auth":                {"events", "host/approval", "host/policy", "host/secret", "github.com/google/uuid"},
 	"host/endpoint":            {},
