@@ -117,7 +117,7 @@ func parameters(fields []string) map[string]int {
 	for _, field := range fields[:len(fields)-1] {
 		for pair := range strings.SplitSeq(field, ",") {
 			if name, value, ok := strings.Cut(pair, "="); ok {
-				numbers[name] = first(value)
+				numbers[name] = max(numbers[name], first(value)) // a salt may look like one, too
 			}
 		}
 	}

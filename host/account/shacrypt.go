@@ -39,12 +39,13 @@ func shaCrypt(encoded string) (inner func() hash.Hash, rounds int) {
 		}
 		inner = sha512.New
 	}
-	text, _, given := strings.Cut(strings.TrimPrefix(rest, "rounds="), "$")
-	if !strings.HasPrefix(rest, "rounds=") {
+	fields := strings.Split(rest, "$")
+	if len(fields) == 2 {
 		return inner, shacrypt.IterationsDefaultOmitted
 	}
+	text, given := strings.CutPrefix(fields[0], "rounds=")
 	rounds, err := strconv.Atoi(text)
-	if err != nil || !given {
+	if err != nil || !given || len(fields) != 3 {
 		return nil, 0
 	}
 	return inner, rounds

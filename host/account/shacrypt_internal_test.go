@@ -38,6 +38,15 @@ func TestMatchSHACrypt(t *testing.T) {
 	}
 }
 
+// What is not as crypt(5) has it is go-crypt's business.
+func TestShaCryptOddities(t *testing.T) {
+	for _, odd := range []string{"$5$rounds=1000$key", "$6$rounds=1000", "$6$rounds=x$salt$key", "$6$cost=5$salt$key", "$6$rounds=1000$a$b$key", "$7$salt$key", ""} {
+		if inner, rounds := shaCrypt(odd); inner != nil && rounds != shacrypt.IterationsDefaultOmitted {
+			t.Errorf("%q: %d rounds", odd, rounds)
+		}
+	}
+}
+
 // What is matched is what go-crypt makes, for any password and salt.
 func FuzzMatchSHACrypt(f *testing.F) {
 	for length := range 70 {

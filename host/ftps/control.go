@@ -167,7 +167,7 @@ func (c *control) read(buf []byte) (line []byte, err error) {
 	for {
 		line, rest, whole := bytes.Cut(c.ahead, []byte("\n"))
 		switch {
-		case len(line) >= maxLine:
+		case len(bytes.TrimSuffix(line, []byte("\r")))+len("\r\n") > maxLine:
 			return nil, errLongLine
 		case whole:
 			c.ahead = rest
@@ -214,12 +214,17 @@ func (c *control) command(line string) (forLibrary []byte, err error) {
 	return nil, nil
 }
 
-// Write implements [net.Conn]. The library writes line by line. Each has time of its own, however long ago the command was; one that fails
-// is the end, since TLS can say nothing more then.
+// Write implements [net.Conn], for the library, which writes line by line.
 func (c *control) Write(p []byte) (int, error) {
+	n, err := c.write(p)
+	c.session.replied()
+	return n, err
+}
+
+// write gives each reply time of its own, however long ago the command was. One that fails is the end: TLS can say nothing more then.
+func (c *control) write(p []byte) (int, error) {
 	_ = c.Conn.SetWriteDeadline(c.clamp(time.Now().Add(c.session.settings.IdleTimeout)))
 	_, err := c.conn.Write(mend(p))
-	c.session.replied()
 	if err != nil {
 		_ = c.Conn.Close()
 		return 0, err
@@ -270,6 +275,16 @@ func (c *control) Close() (err error) {
 		c.session.over()
 	})
 	return err
+}
+
+// RemoteAddr implements [net.Conn]. The library can't read an address with a zone.
+func (c *control) RemoteAddr() net.Addr { return withoutZone(c.Conn.RemoteAddr()) }
+
+func withoutZone(addr net.Addr) net.Addr {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.Zone != "" {
+		return &net.TCPAddr{IP: tcp.IP, Port: tcp.Port}
+	}
+	return addr
 }
 
 // SetDeadline implements [net.Conn]: before the login, no later than the client must have logged in.

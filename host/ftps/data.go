@@ -114,8 +114,8 @@ type dataConn struct {
 	session *session
 	once    sync.Once
 	reads   int
-	taken   atomic.Bool // by a transfer: until then there is no time limit but the session's
-	armed   time.Time   // when the deadlines were last set
+	taken   atomic.Bool  // by a transfer: until then there is no time limit but the session's
+	armed   atomic.Int64 // when the deadlines were last set, in nanoseconds
 
 	mu       sync.Mutex
 	expected int // bytes that are to be gathered before they are written
@@ -159,7 +159,7 @@ func (c *dataConn) Read(p []byte) (int, error) {
 	case first && errors.Is(err, os.ErrDeadlineExceeded):
 		return n, errNoTLS
 	case first && n > 0:
-		c.armed = time.Time{} // from now on data must move
+		c.armed.Store(0) // from now on data must move
 	case errors.Is(err, io.EOF):
 		return n, errCut
 	}
@@ -267,12 +267,15 @@ func (c *dataConn) arm() {
 		return
 	}
 	idle := c.session.service.options.Limits.DataIdle
-	if now := time.Now(); now.Sub(c.armed) > min(time.Second, idle/(2*looks)) {
-		c.armed = now
+	if now := time.Now(); now.UnixNano()-c.armed.Load() > int64(min(time.Second, idle/(2*looks))) {
+		c.armed.Store(now.UnixNano())
 		_ = c.SetReadDeadline(now.Add(idle))
 		_ = c.SetWriteDeadline(now.Add(idle / looks))
 	}
 }
+
+// RemoteAddr implements [net.Conn].
+func (c *dataConn) RemoteAddr() net.Addr { return withoutZone(c.Conn.RemoteAddr()) }
 
 // Close implements [net.Conn].
 func (c *dataConn) Close() error {

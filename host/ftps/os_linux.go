@@ -19,10 +19,6 @@ var errHungUp = errors.New("the client hung up")
 // function to stop watching. Nobody reads the connection while PASS waits, so the kernel is asked.
 func watch(ctx context.Context, conn net.Conn, interval time.Duration) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	raw, ok := conn.(syscall.Conn)
-	if !ok {
-		return ctx, func() { cancel(nil) }
-	}
 	go func() {
 		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
@@ -31,7 +27,7 @@ func watch(ctx context.Context, conn net.Conn, interval time.Duration) (context.
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				if hungUp(raw) {
+				if hungUp(conn) {
 					cancel(errHungUp)
 					return
 				}
@@ -41,8 +37,13 @@ func watch(ctx context.Context, conn net.Conn, interval time.Duration) (context.
 	return ctx, func() { cancel(nil) }
 }
 
-func hungUp(conn syscall.Conn) bool {
-	raw, err := conn.SyscallConn()
+// hungUp reports whether the peer of conn is gone, or says nothing more.
+func hungUp(conn net.Conn) bool {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := c.SyscallConn()
 	if err != nil {
 		return true
 	}

@@ -16,6 +16,8 @@ func watch(ctx context.Context, _ net.Conn, _ time.Duration) (context.Context, f
 	return context.WithCancel(ctx)
 }
 
+func hungUp(net.Conn) bool { return false }
+
 func deafen(net.Listener) error { return nil }
 
 func quickAck(net.Conn) {}

@@ -166,7 +166,7 @@ func (sess *session) status() string {
 	return strings.Join(lines, "\n")
 }
 
-// say writes a reply, all of its lines at once.
+// say writes a reply of ours, all of its lines at once.
 func (c *control) say(code int, text string) error {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
@@ -177,7 +177,7 @@ func (c *control) say(code int, text string) error {
 			lines[i] = fmt.Sprintf("%d-%s", code, line)
 		}
 	}
-	_, err := c.Write([]byte(strings.Join(lines, "\r\n") + "\r\n"))
+	_, err := c.write([]byte(strings.Join(lines, "\r\n") + "\r\n"))
 	return err
 }
 
@@ -257,7 +257,7 @@ func mendRefusal(code, text string) (string, string) {
 		return code, "The transfer was given up.\r\n"
 	case code == "425" && strings.Contains(text, errNoData.Error()):
 		return code, "No data connection came.\r\n"
-	case !strings.HasPrefix(text, "Issue during transfer: network error: "):
+	case !strings.HasPrefix(text, "Issue during transfer: "):
 		return code, text
 	case strings.Contains(text, errNotResumed.Error()):
 		return strconv.Itoa(statusOtherProtocol), "The data connection must resume the TLS session of its control connection.\r\n"

@@ -226,10 +226,44 @@ func (sess *session) awaitTurn(command, param string) (transfers, alive bool) {
 	urgent := command == "ABOR" || command == "QUIT"
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	for !sess.ends && (sess.starting || !urgent && (len(sess.data) > 0 || sess.unsaid)) {
+	for !sess.ends && sess.mustWait(urgent) {
+		stop := sess.watch()
 		sess.turn.Wait()
+		stop()
 	}
 	return len(sess.data) > 0, !sess.ends
+}
+
+// mustWait is called with the lock.
+func (sess *session) mustWait(urgent bool) bool {
+	switch {
+	case sess.starting:
+		return true
+	case len(sess.data) == 0:
+		return sess.unsaid
+	}
+	return !urgent
+}
+
+// watch ends the session when its client is gone, while nobody reads what it sends.
+func (sess *session) watch() (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		ticker := time.NewTicker(sess.service.options.Limits.Hangup)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				if hungUp(sess.control.Conn) {
+					sess.over()
+					return
+				}
+			}
+		}
+	}()
+	return func() { close(done) }
 }
 
 // handOver notes that the library gets a command.

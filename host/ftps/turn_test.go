@@ -2,6 +2,7 @@ package ftps_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -54,6 +55,63 @@ func TestCommandsDuringALongTransfer(t *testing.T) {
 	for _, code := range []int{226, 200, 200, 200} {
 		c.expect(code)
 	}
+}
+
+// STAT is answered at once, and changes nothing of the order of the others.
+func TestSTATChangesNoOrder(t *testing.T) {
+	c := newFixture(t).login()
+	addr := c.epsv()
+	if _, err := io.WriteString(c.raw, "STOR x\r\nSTAT\r\nSTRU F\r\nXYZ\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(211)
+	conn, done := c.connect(addr)
+	defer done()
+	c.expect(150)
+	if err := conn.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	for _, code := range []int{226, 200, 502} {
+		c.expect(code)
+	}
+}
+
+// ABOR never comes before the reply of a transfer that ends by itself: its 226 would be taken for that of an upload.
+func TestABORComesBehindAReply(t *testing.T) {
+	c := newFixture(t).login()
+	for range 300 {
+		conn := c.data("STOR x")
+		_ = conn.NetConn().Close() // cut
+		if err := c.text.PrintfLine("ABOR\r\nSTRU F"); err != nil {
+			t.Fatal(err)
+		}
+		c.expect(426)
+		c.expect(226)
+		c.expect(200)
+	}
+}
+
+// A client that goes while its commands wait is noticed.
+func TestHangingUpBehindATransfer(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	conn := c.data("STOR x")
+	if err := c.text.PrintfLine("NOOP"); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			if _, err := io.WriteString(conn, "x"); err != nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	time.Sleep(200 * time.Millisecond)
+	_ = c.raw.(*tls.Conn).NetConn().Close()
+	waitFor(t, func() bool { return f.service.Connections() == 0 })
+	f.nothingAside()
 }
 
 // ABOR is heard while the server waits for the data connection.
@@ -128,6 +186,7 @@ func TestShutdownDuringAHandshake(t *testing.T) {
 func TestDataConnectionInClearText(t *testing.T) {
 	f := newFixture(t, func(o *ftps.Options) { o.Implicit, o.Limits.DataIdle = true, time.Second })
 	c := f.login()
+	c.store("STOR y", "a folder that is not empty")
 	for command, say := range map[string]string{"LIST": "", "STOR x": "clear text"} {
 		raw, err := net.Dial("tcp", c.epsv())
 		if err != nil {
@@ -147,13 +206,13 @@ func TestDataConnectionInClearText(t *testing.T) {
 // A line may have 4096 bytes with its end; one that has more is told so, however it comes.
 func TestLongestLine(t *testing.T) {
 	f := newFixture(t)
-	for _, n := range []int{4094, 4095, 6000} {
+	for n, end := range map[int]string{4094: "\r\n", 4093: "\n", 4095: "\n", 4096: "\r\n", 6000: "\n"} {
 		c := f.login()
 		line := "NOOP " + strings.Repeat("A", n-len("NOOP "))
 		if _, err := io.WriteString(c.raw, line[:1000]); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.WriteString(c.raw, line[1000:]+"\r\n"); err != nil {
+		if _, err := io.WriteString(c.raw, line[1000:]+end); err != nil {
 			t.Fatal(err)
 		}
 		want := 200
