@@ -233,8 +233,6 @@ func (sess *session) handshakeFailed(err error) {
 	case told, errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed): // the last is us
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		sess.service.refused(sess.peer.String(), events.LoginTimeout, sess.control.late())
-	case strings.Contains(err.Error(), "bad record MAC"): // an alert of a client that has not changed to its keys yet
-		sess.service.refused(sess.peer.String(), events.TLSFailed, fmt.Errorf("%w: perhaps the client does not trust the certificate", err))
 	default:
 		sess.service.refused(sess.peer.String(), events.TLSFailed, err)
 	}

@@ -216,20 +216,22 @@ func (c *control) command(line string) (forLibrary []byte, err error) {
 
 // Write implements [net.Conn], for the library, which writes line by line.
 func (c *control) Write(p []byte) (int, error) {
-	n, err := c.write(p)
+	err := c.write(c.mend(p))
 	c.session.replied()
-	return n, err
-}
-
-// write gives each reply time of its own, however long ago the command was. One that fails is the end: TLS can say nothing more then.
-func (c *control) write(p []byte) (int, error) {
-	_ = c.Conn.SetWriteDeadline(c.clamp(time.Now().Add(c.session.settings.IdleTimeout)))
-	_, err := c.conn.Write(mend(p))
 	if err != nil {
-		_ = c.Conn.Close()
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// write gives each reply time of its own, however long ago the command was. One that fails is the end: TLS can say nothing more then.
+func (c *control) write(p []byte) error {
+	_ = c.Conn.SetWriteDeadline(c.clamp(time.Now().Add(c.session.settings.IdleTimeout)))
+	_, err := c.conn.Write(p)
+	if err != nil {
+		_ = c.Conn.Close()
+	}
+	return err
 }
 
 // replyTime is how long a client has to take a last reply.

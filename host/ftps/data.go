@@ -73,7 +73,9 @@ func (l *passiveListener) arrive(within time.Duration) arrival {
 	if err != nil {
 		return arrival{err: err}
 	}
-	return arrival{conn: tls.Server(&dataConn{Conn: raw, session: l.session}, l.session.dataTLS())}
+	data := &dataConn{Conn: raw, session: l.session}
+	data.tls = tls.Server(data, l.session.dataTLS())
+	return arrival{conn: data.tls}
 }
 
 // Accept implements [net.Listener], for the transfer's command.
@@ -84,10 +86,12 @@ func (l *passiveListener) Accept() (net.Conn, error) {
 	}
 	a := arrive(l.session.service.options.Limits.DataConnect)
 	if a.err != nil {
+		l.session.broke(a.err)
 		return nil, a.err
 	}
 	if raw, ok := a.conn.NetConn().(*dataConn); !ok || !raw.take() {
 		_ = a.conn.NetConn().Close()
+		l.session.broke(errGivenUp)
 		return nil, errGivenUp
 	}
 	return a.conn, nil
@@ -113,7 +117,8 @@ type dataConn struct {
 	net.Conn
 	session *session
 	once    sync.Once
-	reads   int
+	tls     *tls.Conn // above it
+	reads   atomic.Int32
 	taken   atomic.Bool  // by a transfer: until then there is no time limit but the session's
 	armed   atomic.Int64 // when the deadlines were last set, in nanoseconds
 
@@ -121,6 +126,28 @@ type dataConn struct {
 	expected int // bytes that are to be gathered before they are written
 	gathered []byte
 	failed   error // of a write
+
+	broken atomic.Pointer[error] // the first error
+}
+
+// note remembers an error, for the reply.
+func (c *dataConn) note(err error) {
+	if err != nil {
+		c.broken.CompareAndSwap(nil, &err)
+	}
+}
+
+// why is what ended it, if data did not just end. Only crypto/tls knows of a handshake that failed.
+func (c *dataConn) why() error {
+	if c.reads.Load() > 0 { // else there was none
+		if err := c.tls.Handshake(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+	}
+	if err := c.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // take gives the connection to a transfer, unless the session ends.
@@ -147,22 +174,23 @@ const (
 // Read implements [net.Conn].
 func (c *dataConn) Read(p []byte) (int, error) {
 	c.arm()
-	first := c.reads == 0
+	first := c.reads.Add(1) == 1
 	if first && c.taken.Load() {
 		_ = c.SetReadDeadline(time.Now().Add(c.began()))
 	}
 	n, err := c.Conn.Read(p)
-	if c.reads++; c.reads <= dataHandshakeReads {
+	if c.reads.Load() <= dataHandshakeReads {
 		quickAck(c.Conn)
 	}
 	switch {
 	case first && errors.Is(err, os.ErrDeadlineExceeded):
-		return n, errNoTLS
+		err = errNoTLS
 	case first && n > 0:
 		c.armed.Store(0) // from now on data must move
 	case errors.Is(err, io.EOF):
-		return n, errCut
+		err = errCut
 	}
+	c.note(err)
 	return n, err
 }
 
@@ -210,6 +238,7 @@ func (c *dataConn) send(p []byte) error {
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			c.failed = err
+			c.note(err)
 			return err
 		}
 		_ = c.SetWriteDeadline(time.Now().Add(probeTime))
@@ -219,6 +248,7 @@ func (c *dataConn) send(p []byte) error {
 		}
 		if err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || time.Since(since) >= idle) {
 			c.failed = err
+			c.note(err)
 			return err
 		}
 		p = p[n+more:]
@@ -280,6 +310,6 @@ func (c *dataConn) RemoteAddr() net.Addr { return withoutZone(c.Conn.RemoteAddr(
 // Close implements [net.Conn].
 func (c *dataConn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() { c.session.transferEnds(c) })
+	c.once.Do(func() { c.session.transferEnds(c, c.why()) })
 	return err
 }

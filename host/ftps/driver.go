@@ -165,6 +165,7 @@ func (d *driver) WrapPassiveListener(listener net.Listener) (net.Listener, error
 	wrapped, err := d.passive(listener)
 	if err != nil {
 		_ = listener.Close() // the library does not
+		d.session.broke(err)
 		return nil, fmt.Errorf("passive: %w", err)
 	}
 	return wrapped, nil

@@ -1,7 +1,6 @@
 package ftps
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -11,31 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// errHungUp is the cause of a login's end when the client is gone.
-var errHungUp = errors.New("the client hung up")
-
-// watch returns a context that ends within the interval when the peer of conn hangs up, and a
-// function to stop watching. Nobody reads the connection while PASS waits, so the kernel is asked.
-func watch(ctx context.Context, conn net.Conn, interval time.Duration) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-				if hungUp(conn) {
-					cancel(errHungUp)
-					return
-				}
-			}
-		}
-	}()
-	return ctx, func() { cancel(nil) }
-}
 
 // hungUp reports whether the peer of conn is gone, or says nothing more.
 func hungUp(conn net.Conn) bool {

@@ -3,7 +3,6 @@
 package ftps
 
 import (
-	"context"
 	"math"
 	"net"
 	"os"
@@ -11,10 +10,6 @@ import (
 )
 
 // Other systems than Linux do without these; README.md says so.
-
-func watch(ctx context.Context, _ net.Conn, _ time.Duration) (context.Context, func()) {
-	return context.WithCancel(ctx)
-}
 
 func hungUp(net.Conn) bool { return false }
 

@@ -1,8 +1,11 @@
 package ftps
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -177,18 +180,17 @@ func (c *control) say(code int, text string) error {
 			lines[i] = fmt.Sprintf("%d-%s", code, line)
 		}
 	}
-	_, err := c.write([]byte(strings.Join(lines, "\r\n") + "\r\n"))
-	return err
+	return c.write([]byte(strings.Join(lines, "\r\n") + "\r\n"))
 }
 
 // mend makes of a line that the library says what it should be. RATIONALE.md, "What would we change in the library?".
-func mend(line []byte) []byte {
+func (c *control) mend(line []byte) []byte {
 	code, text, _ := strings.Cut(string(line), " ")
 	switch code {
 	case "":
 		return []byte(mendListed(" " + text))
 	case "421", "425", "450", "550", "501":
-		code, text = mendRefusal(code, text)
+		code, text = c.mendRefusal(code, text)
 	case "257":
 		if quoted, ok := strings.CutPrefix(text, "Created dir "); ok { // RFC 959, appendix II: the name comes first
 			text = strings.TrimSuffix(quoted, "\r\n") + " created.\r\n"
@@ -235,15 +237,13 @@ func algorithms(line string) (all []string, ok bool) {
 }
 
 // mendRefusal has two tasks: a code that tells a client rightly whether to try again, and words for people.
-func mendRefusal(code, text string) (string, string) {
+func (c *control) mendRefusal(code, text string) (string, string) {
 	for _, m := range []struct{ begins, code, says string }{
 		{"Could not access file: driver error: calling GetHandle: ", code, "Not opened: "},
 		{"Could not list: file access error: couldn't stat: ", "550", "Not listed: "}, // lftp tries for ever after 450
 		{"Could not list: ", "550", "Not listed: "},
 		{"Could not STAT: ", "550", "Not listed: "},
 		{"Couldn't alloInt: ", code, "No room: "},
-		{"Could not listen for passive connection: passive: " + errNoPort.Error(), "425", "No port for a data connection is free; try again."},
-		{"Could not listen for passive connection: passive: ", "425", "No data connection is possible: "},
 		{"unable to open transfer: no transfer connection", "425", "EPSV or PASV comes first."},
 	} {
 		if rest, ok := strings.CutPrefix(text, m.begins); ok {
@@ -253,20 +253,35 @@ func mendRefusal(code, text string) (string, string) {
 	switch {
 	case strings.HasPrefix(text, "Couldn't parse size: "):
 		return code, "A number is expected.\r\n"
-	case code == "425" && (strings.Contains(text, errGivenUp.Error()) || strings.Contains(text, net.ErrClosed.Error())):
-		return code, "The transfer was given up.\r\n"
-	case code == "425" && strings.Contains(text, errNoData.Error()):
-		return code, "No data connection came.\r\n"
-	case !strings.HasPrefix(text, "Issue during transfer: "):
-		return code, text
-	case strings.Contains(text, errNotResumed.Error()):
-		return strconv.Itoa(statusOtherProtocol), "The data connection must resume the TLS session of its control connection.\r\n"
-	case strings.Contains(text, errNoTLS.Error()), strings.Contains(text, "not look like a TLS handshake"):
-		return strconv.Itoa(statusNotProtected), "The data connection does not begin with TLS: PROT P.\r\n"
-	case strings.Contains(text, "i/o timeout"):
-		return "426", "The transfer is given up: nothing moved for too long.\r\n"
-	case strings.Contains(text, " tcp "), strings.Contains(text, errCut.Error()):
-		return "426", "The data connection was cut.\r\n"
+	case code == "425", strings.HasPrefix(text, "Could not listen for passive connection: "), strings.HasPrefix(text, "Issue during transfer: "):
+		return broken(c.session.whyBroken(), code, text)
 	}
 	return code, text
+}
+
+// broken is the reply for what keeps data from moving. Other errors, of files, are the library's to say.
+func broken(why error, code, text string) (string, string) {
+	var noTLS tls.RecordHeaderError
+	var network net.Error
+	switch {
+	case errors.Is(why, errNoPort):
+		code, text = "425", "No port for a data connection is free; try again."
+	case errors.Is(why, errNoPASV):
+		code, text = "425", "PASV is for IPv4; use EPSV."
+	case errors.Is(why, errNoData):
+		code, text = "425", "No data connection came."
+	case errors.Is(why, errGivenUp):
+		code, text = "425", "The transfer was given up."
+	case errors.Is(why, errNotResumed):
+		code, text = strconv.Itoa(statusOtherProtocol), "The data connection must resume the TLS session of its control connection."
+	case errors.Is(why, errNoTLS), errors.As(why, &noTLS):
+		code, text = strconv.Itoa(statusNotProtected), "The data connection does not begin with TLS: PROT P."
+	case errors.Is(why, os.ErrDeadlineExceeded):
+		code, text = "426", "The transfer is given up: nothing moved for too long."
+	case errors.Is(why, errCut), errors.As(why, &network):
+		code, text = "426", "The data connection was cut."
+	default:
+		return code, text
+	}
+	return code, text + "\r\n"
 }

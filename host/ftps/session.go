@@ -48,6 +48,7 @@ type session struct {
 	ends        bool       // see over
 	handshaking bool       // the control connection is about to get TLS, or has it
 	turn        *sync.Cond // of mu: a reply was written, or the session ends
+	noData      error      // why the last transfer had none, or not all
 	unsaid      bool       // a transfer ended and its reply is not written yet
 
 	filesUp, filesDown, received, sent, dataConns, dataResumed atomic.Int64
@@ -227,7 +228,7 @@ func (sess *session) awaitTurn(command, param string) (transfers, alive bool) {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
 	for !sess.ends && sess.mustWait(urgent) {
-		stop := sess.watch()
+		stop := onHangup(sess.control.Conn, sess.service.options.Limits.Hangup, sess.over)
 		sess.turn.Wait()
 		stop()
 	}
@@ -245,27 +246,6 @@ func (sess *session) mustWait(urgent bool) bool {
 	return !urgent
 }
 
-// watch ends the session when its client is gone, while nobody reads what it sends.
-func (sess *session) watch() (stop func()) {
-	done := make(chan struct{})
-	go func() {
-		ticker := time.NewTicker(sess.service.options.Limits.Hangup)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				if hungUp(sess.control.Conn) {
-					sess.over()
-					return
-				}
-			}
-		}
-	}()
-	return func() { close(done) }
-}
-
 // handOver notes that the library gets a command.
 func (sess *session) handOver(command string) {
 	switch command {
@@ -273,6 +253,7 @@ func (sess *session) handOver(command string) {
 		sess.mu.Lock()
 		defer sess.mu.Unlock()
 		sess.starting = sess.files != nil
+		sess.noData = errGivenUp // unless it gets further
 	}
 }
 
@@ -309,13 +290,27 @@ func (sess *session) cutTransfers() {
 }
 
 // transferEnds is told of each data connection that is closed, also of one that no transfer took.
-func (sess *session) transferEnds(conn *dataConn) {
+func (sess *session) transferEnds(conn *dataConn, why error) {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
 	if sess.data[conn] {
+		sess.noData = why
 		delete(sess.data, conn)
 		sess.unsaid = true
 	}
+}
+
+// broke notes why there is no data connection.
+func (sess *session) broke(why error) {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	sess.noData = why
+}
+
+func (sess *session) whyBroken() error {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.noData
 }
 
 // replied notes that something was written to the client.
