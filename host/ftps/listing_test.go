@@ -106,7 +106,7 @@ func TestLargeFolderBreaks(t *testing.T) {
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 30_000 { // so that the lines are more than what is between server and client
+	for i := range 60_000 { // 16 MB of lines: more than what the kernel takes for a client that does not read
 		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%0200d", i)), nil, 0o640); err != nil {
 			t.Fatal(err)
 		}
