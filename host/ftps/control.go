@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
@@ -38,6 +39,8 @@ type control struct {
 	last      string   // the command before
 	curl      curl
 	commands  commands
+
+	answered atomic.Bool // what the library is about: its own reply is for nobody
 
 	mu       sync.Mutex
 	firstBy  time.Time // zero: the first command is there, or not waited for yet
@@ -128,6 +131,7 @@ func (w *wire) Read(p []byte) (int, error) {
 // Read implements [net.Conn]. It never times out: the client hears of that here.
 func (c *control) Read(p []byte) (int, error) {
 	for len(c.pending) == 0 {
+		c.answered.Store(false)
 		line, err := c.line(p)
 		if err != nil {
 			return 0, err
@@ -208,14 +212,21 @@ func (c *control) command(line string) (forLibrary []byte, err error) {
 	if err := c.say(code, text); err != nil {
 		return nil, err
 	}
-	if code == ftpserver.StatusAuthAccepted {
+	switch code {
+	case ftpserver.StatusAuthAccepted:
 		return nil, c.secure()
+	case ftpserver.StatusEnteringPASV, ftpserver.StatusEnteringEPSV:
+		c.answered.Store(true)
+		return []byte("EPSV\r\n"), nil // so that it takes our listener, while the client connects
 	}
 	return nil, nil
 }
 
 // Write implements [net.Conn], for the library, which writes line by line.
 func (c *control) Write(p []byte) (int, error) {
+	if c.answered.Load() {
+		return len(p), nil
+	}
 	err := c.write(c.mend(p))
 	c.session.replied()
 	if err != nil {

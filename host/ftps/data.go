@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -21,41 +22,59 @@ var (
 	errGivenUp = errors.New("the transfer was given up")
 )
 
-// passive replaces the library's listener, which is on all addresses and a random port, by one on
-// the control connection's own address and the configured ports. The library goes on to set
-// deadlines on its own, so that stays open, but deaf.
-func (d *driver) passive(library net.Listener) (net.Listener, error) {
-	local, ok := d.session.control.LocalAddr().(*net.TCPAddr)
+// listen opens the port for the next data connection, on the control connection's own address. The one before is closed: its port may be
+// the only one.
+func (sess *session) listen() (net.Addr, error) {
+	local, ok := sess.control.LocalAddr().(*net.TCPAddr)
 	if !ok {
 		return nil, errors.New("no TCP connection")
 	}
-	if d.client.GetLastCommand() == "PASV" && local.IP.To4() == nil {
-		return nil, errNoPASV
-	}
-	if err := deafen(library); err != nil {
-		return nil, err
-	}
-	d.session.closePassive(nil) // the last one's port may be the only one
-	own, err := d.service.ports.openSoon(d.ctx, local, d.session.peer.Addr(), d.session.control.closed)
+	sess.closePassive(nil)
+	own, err := sess.service.ports.openSoon(sess.files.ctx, local, sess.peer.Addr(), sess.control.closed)
 	if err != nil {
-		d.service.options.Log.Warn("no data connection possible", "service", d.service.options.Name, "peer", d.session.peer, "user", d.session.grant.User, "err", err)
+		sess.service.options.Log.Warn("no data connection possible", "service", sess.service.options.Name, "peer", sess.peer, "user", sess.grant.User, "err", err)
 		return nil, err
 	}
-	l := &passiveListener{port: own, library: library, session: d.session}
-	if d.session.control.curl.is() {
+	l := &passiveListener{port: own, session: sess}
+	if sess.control.curl.is() {
 		l.early = begin(l.arrive)
 		time.Sleep(curlPause)
 	}
-	d.session.closePassive(l)
-	return l, nil
+	sess.closePassive(l)
+	return own.Addr(), nil
+}
+
+// adopt gives the library the listener of [session.listen] for its own, which is on all addresses. It goes on to set deadlines on that, so it stays
+// open, but deaf, as long as ours.
+func (sess *session) adopt(library net.Listener) (net.Listener, error) {
+	if err := deafen(library); err != nil {
+		return nil, err
+	}
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.passive == nil || !sess.passive.keep(library) {
+		return nil, errGivenUp
+	}
+	return sess.passive, nil
 }
 
 // passiveListener waits for the one data connection of a transfer.
 type passiveListener struct {
 	port
-	library net.Listener
 	session *session
 	early   *early // for curl only
+
+	mu      sync.Mutex
+	library net.Listener
+	closed  bool
+}
+
+// keep has the library's listener closed with ours, and reports whether ours is open.
+func (l *passiveListener) keep(library net.Listener) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.library = library
+	return !l.closed
 }
 
 // arrival is a data connection, or why there is none.
@@ -73,7 +92,7 @@ func (l *passiveListener) arrive(within time.Duration) arrival {
 	if err != nil {
 		return arrival{err: err}
 	}
-	data := &dataConn{Conn: raw, session: l.session}
+	data := &dataConn{Conn: raw, session: l.session, port: l}
 	data.tls = tls.Server(data, l.session.dataTLS())
 	return arrival{conn: data.tls}
 }
@@ -99,10 +118,21 @@ func (l *passiveListener) Accept() (net.Conn, error) {
 
 // Close implements [net.Listener].
 func (l *passiveListener) Close() error {
+	l.mu.Lock()
+	library, closed := l.library, l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if closed {
+		return nil
+	}
 	if l.early != nil {
 		l.early.close()
 	}
-	return errors.Join(ignoreClosed(l.port.Close()), ignoreClosed(l.library.Close()))
+	err := ignoreClosed(l.port.Close())
+	if library != nil {
+		err = errors.Join(err, ignoreClosed(library.Close()))
+	}
+	return err
 }
 
 func ignoreClosed(err error) error {
@@ -116,6 +146,7 @@ func ignoreClosed(err error) error {
 type dataConn struct {
 	net.Conn
 	session *session
+	port    *passiveListener // that it came by
 	once    sync.Once
 	tls     *tls.Conn // above it
 	reads   atomic.Int32
@@ -177,9 +208,10 @@ func (c *dataConn) Read(p []byte) (int, error) {
 	first := c.reads.Add(1) == 1
 	if first && c.taken.Load() {
 		_ = c.SetReadDeadline(time.Now().Add(c.began()))
+		_ = c.port.Close() // nobody else is to come; and the client, which was told to begin, has not yet
 	}
 	n, err := c.Conn.Read(p)
-	if c.reads.Load() <= dataHandshakeReads {
+	if !first && c.reads.Load() <= dataHandshakeReads { // the first is answered at once
 		quickAck(c.Conn)
 	}
 	switch {
@@ -200,20 +232,22 @@ func (c *dataConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expected = max(0, c.expected-len(p))
-	if c.expected > 0 && len(c.gathered)+len(p) <= cap(c.gathered) {
-		c.gathered = append(c.gathered, p...)
-		return len(p), nil
+	rest := p
+	if len(c.gathered)+len(p) <= cap(c.gathered) {
+		c.gathered, rest = append(c.gathered, p...), nil
+		if c.expected > 0 {
+			return len(p), nil
+		}
 	}
-	if len(c.gathered) > 0 {
-		err := c.send(c.gathered)
-		c.gathered = c.gathered[:0]
-		if err != nil {
+	for _, part := range [][]byte{c.gathered, rest} {
+		if len(part) == 0 {
+			continue
+		}
+		if err := c.send(part); err != nil {
 			return 0, err
 		}
 	}
-	if err := c.send(p); err != nil {
-		return 0, err
-	}
+	c.gathered = c.gathered[:0]
 	return len(p), nil
 }
 
@@ -263,6 +297,13 @@ func (c *dataConn) expect(bytes int, buf []byte) {
 	c.expected, c.gathered = bytes, buf[:0]
 }
 
+// noMore is for the last bytes that are expected.
+func (c *dataConn) noMore() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expected = 0
+}
+
 // gathering writes by TLS to a data connection. RATIONALE.md, "Why do downloads gather TLS records?".
 type gathering struct {
 	*tls.Conn
@@ -289,6 +330,20 @@ func (g gathering) Write(p []byte) (int, error) {
 	g.raw.expect(len(p), g.buf)
 	defer g.raw.expect(0, nil)
 	return g.Conn.Write(p)
+}
+
+// last writes the end of a file with TLS's goodbye behind it, both at once: a client so has all of a small file when it wakes up.
+func (g gathering) last(p []byte) error {
+	if err := g.Handshake(); err != nil {
+		return err
+	}
+	g.raw.expect(math.MaxInt, g.buf)
+	defer g.raw.expect(0, nil)
+	if _, err := g.Conn.Write(p); err != nil {
+		return err
+	}
+	g.raw.noMore()
+	return g.CloseWrite()
 }
 
 // arm moves the deadlines, but not for each record: that would cost more than it is worth.

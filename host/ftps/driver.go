@@ -28,7 +28,6 @@ var (
 	errRefused  = errors.New("login refused")
 	errLoggedIn = errors.New("already logged in; open another connection for another user")
 	errInClear  = errors.New("TLS is required; send AUTH TLS first")
-	errNoPASV   = errors.New("PASV is for IPv4; use EPSV")
 )
 
 // driver is the library's view of one connection. The library calls it from one goroutine,
@@ -61,7 +60,6 @@ func (d *driver) GetSettings() (*ftpserver.Settings, error) {
 		DefaultTransferType:  ftpserver.TransferTypeBinary,
 		EnableHASH:           true,
 		PasvConnectionsCheck: ftpserver.IPMatchRequired,
-		PublicIPResolver:     func(ftpserver.ClientContext) (string, error) { return d.session.publicAddress(), nil },
 	}, nil
 }
 
@@ -162,11 +160,10 @@ func (d *driver) QuitMessage() string {
 
 // WrapPassiveListener implements ftpserver.MainDriverExtensionPassiveWrapper.
 func (d *driver) WrapPassiveListener(listener net.Listener) (net.Listener, error) {
-	wrapped, err := d.passive(listener)
+	ours, err := d.session.adopt(listener)
 	if err != nil {
 		_ = listener.Close() // the library does not
-		d.session.broke(err)
 		return nil, fmt.Errorf("passive: %w", err)
 	}
-	return wrapped, nil
+	return ours, nil
 }

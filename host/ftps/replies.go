@@ -138,8 +138,10 @@ func (c *control) dataPort(command, param string) (code int, text string) {
 		return ftpserver.StatusCommandNotImplemented, "Active mode is off: use EPSV or PASV."
 	case command == "PASV" && c.onlyEPSV:
 		return ftpserver.StatusBadCommandSequence, "Only EPSV is possible after EPSV ALL."
+	case command == "PASV" && own != "1":
+		return ftpserver.StatusCannotOpenDataConnection, "PASV is for IPv4; use EPSV."
 	case command == "PASV" || param == "" || param == own:
-		return 0, ""
+		return c.passive(command)
 	case param == "ALL":
 		c.onlyEPSV = true
 		return ftpserver.StatusOK, "Only EPSV is possible from now on."
@@ -147,6 +149,22 @@ func (c *control) dataPort(command, param string) (code int, text string) {
 		return statusOtherProtocol, "Use (" + own + ")."
 	}
 	return ftpserver.StatusSyntaxErrorParameters, "EPSV, EPSV " + own + " or EPSV ALL is expected."
+}
+
+// passive opens a port for the next data connection and says which. RFC 959, section 4.1.2, and RFC 2428, section 3.
+func (c *control) passive(command string) (code int, text string) {
+	addr, err := c.session.listen()
+	tcp, ok := addr.(*net.TCPAddr)
+	switch {
+	case errors.Is(err, errNoPort):
+		return ftpserver.StatusCannotOpenDataConnection, "No port for a data connection is free; try again."
+	case err != nil || !ok:
+		return ftpserver.StatusCannotOpenDataConnection, "No data connection is possible."
+	case command == "PASV":
+		host := strings.ReplaceAll(c.session.publicAddress(), ".", ",")
+		return ftpserver.StatusEnteringPASV, fmt.Sprintf("Entering Passive Mode (%s,%d,%d)", host, tcp.Port>>8, tcp.Port&0xff)
+	}
+	return ftpserver.StatusEnteringEPSV, fmt.Sprintf("Entering Extended Passive Mode (|||%d|)", tcp.Port)
 }
 
 // status is STAT without a name.
@@ -189,7 +207,7 @@ func (c *control) mend(line []byte) []byte {
 	switch code {
 	case "":
 		return []byte(mendListed(" " + text))
-	case "421", "425", "450", "550", "501":
+	case "425", "450", "550", "501":
 		code, text = c.mendRefusal(code, text)
 	case "257":
 		if quoted, ok := strings.CutPrefix(text, "Created dir "); ok { // RFC 959, appendix II: the name comes first
@@ -253,7 +271,7 @@ func (c *control) mendRefusal(code, text string) (string, string) {
 	switch {
 	case strings.HasPrefix(text, "Couldn't parse size: "):
 		return code, "A number is expected.\r\n"
-	case code == "425", strings.HasPrefix(text, "Could not listen for passive connection: "), strings.HasPrefix(text, "Issue during transfer: "):
+	case code == "425", strings.HasPrefix(text, "Issue during transfer: "):
 		return broken(c.session.whyBroken(), code, text)
 	}
 	return code, text
@@ -264,10 +282,6 @@ func broken(why error, code, text string) (string, string) {
 	var noTLS tls.RecordHeaderError
 	var network net.Error
 	switch {
-	case errors.Is(why, errNoPort):
-		code, text = "425", "No port for a data connection is free; try again."
-	case errors.Is(why, errNoPASV):
-		code, text = "425", "PASV is for IPv4; use EPSV."
 	case errors.Is(why, errNoData):
 		code, text = "425", "No data connection came."
 	case errors.Is(why, errGivenUp):

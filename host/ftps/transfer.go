@@ -138,7 +138,7 @@ func (f *files) uploadAside(p place, replaced fs.FileInfo) (ftpserver.FileTransf
 func (f *files) makeAside(p place, replaced fs.FileInfo) (*os.File, error) {
 	aside := path.Join(uploadDir, f.service.options.Boot+"-"+rand.Text())
 	open := func() (*os.File, error) {
-		return p.root.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.session.settings.fileMode())
+		return p.root.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NONBLOCK, f.session.settings.fileMode())
 	}
 	file, err := open()
 	if errors.Is(err, fs.ErrNotExist) { // the first one
@@ -298,9 +298,31 @@ func (d *download) WriteTo(w io.Writer) (int64, error) {
 	for _, digest := range d.digests {
 		from = io.TeeReader(from, digest)
 	}
-	n, err := io.CopyBuffer(gathered(w, *sealed), from, *buf)
+	n, err := deliver(gathered(w, *sealed), from, *buf)
 	d.count(n)
 	return n, err
+}
+
+// deliver copies a file. One that fits into a record of TLS goes with TLS's goodbye.
+func deliver(w io.Writer, from io.Reader, buf []byte) (int64, error) {
+	to, ok := w.(gathering)
+	if !ok {
+		return io.CopyBuffer(w, from, buf)
+	}
+	n, err := io.ReadFull(from, buf[:tlsRecord])
+	switch {
+	case errors.Is(err, io.EOF): // the library has a handshake for nothing
+		return 0, nil
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return int64(n), to.last(buf[:n])
+	case err != nil:
+		return 0, err
+	}
+	if n, err = to.Write(buf[:n]); err != nil {
+		return int64(n), err
+	}
+	rest, err := io.CopyBuffer(to, from, buf)
+	return int64(n) + rest, err
 }
 
 // yielding lets others run after each full buffer: a small file fills none.

@@ -222,3 +222,15 @@ func TestLongestLine(t *testing.T) {
 		c.expect(want)
 	}
 }
+
+// An empty file, and a folder with nothing in it, are TLS from its beginning to its goodbye.
+func TestNothingIsSentInTLS(t *testing.T) {
+	c := newFixture(t).login()
+	c.store("STOR empty", "")
+	c.cmd(257, "MKD folder")
+	for _, command := range []string{"RETR empty", "LIST folder", "NLST folder", "MLSD folder"} {
+		if got := c.fetch(command); got != "" {
+			t.Errorf("%s: %q", command, got)
+		}
+	}
+}

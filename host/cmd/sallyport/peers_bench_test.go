@@ -29,6 +29,7 @@ func TestBenchPeers(t *testing.T) {
 	}
 	b := newPeerBench(t, root)
 	fmt.Printf("\nSallyport and its peers: explicit TLS 1.3, ECDSA P-256, loopback, client and server on the same cores; medians of %d, in turn\n", peerRounds)
+	lazyClient(t)
 	b.start("light", b.dir)
 	b.idleSessions()
 	b.start("hash", b.dir)
