@@ -33,6 +33,9 @@ func takes(command string) (known, needs bool) {
 	return false, false
 }
 
+// lists reports whether a command has a listing on its data connection.
+func lists(command string) bool { return command == "LIST" || command == "NLST" || command == "MLSD" }
+
 // spelled is a command as the library knows it. Some have bytes of Telnet in front of them, from clients that follow RFC 959, section 4.1.3.
 func spelled(command string) string {
 	for _, urgent := range []string{"ABOR", "STAT", "QUIT"} {

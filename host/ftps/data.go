@@ -113,6 +113,9 @@ func (l *passiveListener) Accept() (net.Conn, error) {
 		l.session.broke(errGivenUp)
 		return nil, errGivenUp
 	}
+	if lists(l.session.asks()) {
+		return lines{a.conn, l.session.files}, nil
+	}
 	return a.conn, nil
 }
 

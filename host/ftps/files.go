@@ -51,7 +51,7 @@ type files struct {
 	closing bool
 	wanted  map[ftpserver.HASHAlgo]bool
 	known   map[string]knownFile
-	listing *listing // that is being sent; nil: none, or a small one
+	listing *listing // that is about to be sent
 }
 
 var (
@@ -316,7 +316,7 @@ func (f *files) Stat(name string) (os.FileInfo, error) {
 
 // wildcard splits the argument of LIST and NLST, if its last part is a pattern.
 func (f *files) wildcard(name string) (folder, pattern string) {
-	command := f.client.GetLastCommand()
+	command := f.session.asks()
 	if (command != "LIST" && command != "NLST") || !strings.ContainsAny(path.Base(name), "*?[") {
 		return "", ""
 	}
@@ -344,11 +344,8 @@ func (f *files) ReadDir(name string) ([]os.FileInfo, error) {
 	}
 	infos, err := f.list(p, func(name string) bool {
 		return visible(name) && !slices.ContainsFunc(virtual, func(v os.FileInfo) bool { return v.Name() == name })
-	})
-	if err != nil && (len(virtual) == 0 || !errors.Is(err, fs.ErrNotExist)) {
-		return nil, plain(err)
-	}
-	return append(infos, slices.DeleteFunc(virtual, func(v os.FileInfo) bool { return !visible(v.Name()) })...), nil
+	}, slices.DeleteFunc(slices.Clone(virtual), func(v os.FileInfo) bool { return !visible(v.Name()) }))
+	return infos, plain(err)
 }
 
 // named is a file's information under the name of the link to it.

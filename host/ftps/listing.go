@@ -1,6 +1,9 @@
 package ftps
 
 import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -8,7 +11,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 )
@@ -18,52 +20,45 @@ const entriesAtOnce = 1000
 
 var errLargeFolder = fmt.Errorf("it holds more than %d files: use MLSD or LIST", entriesAtOnce)
 
-// list reads a folder, without what is hidden. One that is large is read while it is sent: then the entries stand for many each.
-func (f *files) list(p place, visible func(name string) bool) ([]os.FileInfo, error) {
+// list reads what of a folder is visible, and the virtual folders in it. For a data connection that is one listing, the rest of which is
+// read while it is sent.
+func (f *files) list(p place, visible func(name string) bool, virtual []os.FileInfo) ([]os.FileInfo, error) {
 	f.endListing()
-	dir, err := p.root.Open(p.rel)
-	if err != nil {
+	l := &listing{place: p, visible: visible, entries: virtual}
+	if err := l.open(); err != nil && (len(virtual) == 0 || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
 	}
-	infos, err := dir.Readdir(entriesAtOnce + 1)
-	if errors.Is(err, io.EOF) {
-		err = nil // it is empty
-	}
-	if err != nil || len(infos) <= entriesAtOnce {
-		_ = dir.Close()
-		return p.shown(infos, visible), err
-	}
-	format, err := f.lineFormat(p.name)
-	if err != nil {
-		_ = dir.Close()
-		return nil, err
-	}
-	l := &listing{dir: dir, place: p, visible: visible, format: format, broken: f.session.cutTransfers}
-	total, err := l.count()
-	if err != nil {
+	line, err := f.lineFormat(p.name)
+	switch {
+	case err != nil:
 		l.close()
 		return nil, err
+	case line == nil && l.dir != nil: // for a reply, which is in memory
+		l.close()
+		return nil, errLargeFolder
+	case line == nil, len(l.entries) == 0 && l.dir == nil:
+		return l.entries, nil
 	}
-	l.blocks = (total + entriesAtOnce - 1) / entriesAtOnce
+	l.line = line
 	f.mu.Lock()
 	f.listing = l
 	f.mu.Unlock()
-	all := make([]os.FileInfo, l.blocks)
-	for i := range all {
-		all[i] = l
-	}
-	return all, nil
+	return []os.FileInfo{listed{}}, nil
 }
 
 // endListing frees what is left of a listing that was not read to its end.
 func (f *files) endListing() {
-	f.mu.Lock()
-	l := f.listing
-	f.listing = nil
-	f.mu.Unlock()
-	if l != nil {
+	if l := f.takeListing(); l != nil {
 		l.close()
 	}
+}
+
+func (f *files) takeListing() *listing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.listing
+	f.listing = nil
+	return l
 }
 
 // shown are the entries that are visible. Links are shown as what they lead to.
@@ -85,17 +80,11 @@ func (p place) shown(infos []os.FileInfo, visible func(name string) bool) []os.F
 	return kept
 }
 
-// lineFormat writes entries as the library does for the command that asks.
+// lineFormat writes the entries of a folder for the command that asks, on a data connection; nil: it has none.
 func (f *files) lineFormat(folder string) (func(os.FileInfo) string, error) {
-	switch command := f.client.GetLastCommand(); command {
+	switch f.session.asks() {
 	case "MLSD":
-		return func(i os.FileInfo) string {
-			kind := "file"
-			if i.IsDir() {
-				kind = "dir"
-			}
-			return fmt.Sprintf("Type=%s;Size=%d;Modify=%s; %s", kind, i.Size(), i.ModTime().UTC().Format("20060102150405"), i.Name())
-		}, nil
+		return func(i os.FileInfo) string { return f.factsOf(i, path.Join(folder, i.Name())) + i.Name() }, nil
 	case "NLST":
 		below, err := filepath.Rel(f.client.Path(), folder)
 		return func(i os.FileInfo) string { return path.Join(below, i.Name()) }, err
@@ -109,119 +98,105 @@ func (f *files) lineFormat(folder string) (func(os.FileInfo) string, error) {
 			return fmt.Sprintf("%s 1 ftp ftp %12d %s %s", i.Mode(), i.Size(), i.ModTime().Format(layout), i.Name())
 		}, nil
 	}
-	return nil, errLargeFolder // in a reply (STAT) it would be all in memory
+	return nil, nil
 }
 
-// listing is a large folder on its way to the client, and the information on the next file in it. The library asks each entry for
-// its name last, and writes that as it is: there the lines of the others of a block follow.
+// listing is a folder on its way to the client.
 type listing struct {
 	place   place
 	visible func(name string) bool
-	format  func(os.FileInfo) string
-	broken  func() // it can't be read to its end: the client must not take what it has for all
+	line    func(os.FileInfo) string
 
-	mu     sync.Mutex
-	dir    *os.File
-	blocks int // that are still to come
-	block  []os.FileInfo
-	last   os.FileInfo
+	mu      sync.Mutex
+	dir     *os.File // nil: all is read
+	entries []os.FileInfo
 }
 
-var _ os.FileInfo = (*listing)(nil)
-
-// count counts what is visible, and rewinds.
-func (l *listing) count() (n int, err error) {
-	if _, err := l.dir.Seek(0, io.SeekStart); err != nil {
-		return 0, err
+// open reads the first entries.
+func (l *listing) open() (err error) {
+	if l.dir, err = l.place.root.Open(l.place.rel); err != nil {
+		return err
 	}
-	for {
-		names, err := l.dir.Readdirnames(entriesAtOnce)
-		for _, name := range names {
-			if l.visible(name) {
-				n++
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			_, err = l.dir.Seek(0, io.SeekStart)
-			return n, err
-		}
-		if err != nil {
-			return 0, err
-		}
-	}
+	return l.read(entriesAtOnce + 1)
 }
 
-// next is the first entry of the block, which is read if it is not there yet. The last block takes all that is left; should files
-// have gone meanwhile, so that none is, the one before comes again.
-func (l *listing) next() os.FileInfo {
+// read adds so many entries, or all that are left.
+func (l *listing) read(most int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.dir != nil && (len(l.block) < entriesAtOnce || l.blocks == 1) {
-		infos, err := l.dir.Readdir(entriesAtOnce)
-		l.block = append(l.block, l.place.shown(infos, l.visible)...)
-		if err != nil {
-			l.closeDir()
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			l.broken()
-		}
+	if l.dir == nil {
+		return fs.ErrClosed
 	}
-	if len(l.block) == 0 && l.last == nil {
-		return folder{"."}
+	infos, err := l.dir.Readdir(most)
+	l.entries = append(l.entries, l.place.shown(infos, l.visible)...)
+	if err != nil || len(infos) < most {
+		_ = l.dir.Close()
+		l.dir = nil
 	}
-	if len(l.block) == 0 {
-		return l.last
+	if errors.Is(err, io.EOF) {
+		return nil
 	}
-	return l.block[0]
+	return err
 }
 
-// Name implements [os.FileInfo]: the name, and the lines of the other entries of the block.
-func (l *listing) Name() string {
-	first := l.next()
+func (l *listing) more() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := min(len(l.block), entriesAtOnce)
-	if l.blocks == 1 {
-		n = len(l.block)
-	}
-	var b strings.Builder
-	b.WriteString(first.Name())
-	for _, info := range l.block[min(1, n):n] {
-		b.WriteString("\r\n" + l.format(info))
-	}
-	l.last = first
-	l.block = append(l.block[:0], l.block[n:]...)
-	if l.blocks--; l.blocks == 0 {
-		l.closeDir()
-	}
-	return b.String()
+	return l.dir != nil
 }
-
-// Size implements [os.FileInfo].
-func (l *listing) Size() int64 { return l.next().Size() }
-
-// Mode implements [os.FileInfo].
-func (l *listing) Mode() fs.FileMode { return l.next().Mode() }
-
-// ModTime implements [os.FileInfo].
-func (l *listing) ModTime() time.Time { return l.next().ModTime() }
-
-// IsDir implements [os.FileInfo].
-func (l *listing) IsDir() bool { return l.next().IsDir() }
-
-// Sys implements [os.FileInfo].
-func (*listing) Sys() any { return nil }
 
 func (l *listing) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closeDir()
-}
-
-// closeDir is called with the lock.
-func (l *listing) closeDir() {
 	if l.dir != nil {
 		_ = l.dir.Close()
 		l.dir = nil
 	}
+}
+
+// writeTo writes the lines in records full.
+func (l *listing) writeTo(w io.Writer) error {
+	out := bufio.NewWriterSize(w, tlsRecord)
+	for {
+		for _, info := range l.entries {
+			_, _ = out.WriteString(l.line(info) + "\r\n") // out keeps the error
+		}
+		l.entries = l.entries[:0]
+		if !l.more() {
+			return out.Flush()
+		}
+		if err := l.read(entriesAtOnce); err != nil {
+			return plain(err)
+		}
+	}
+}
+
+// listed stands for a listing where the library wants to know each entry. It writes what it is told and then the name.
+type listed struct{ folder }
+
+// instead is a name that no file has: the lines are ours.
+const instead = "\x00"
+
+// Name implements [os.FileInfo].
+func (listed) Name() string { return instead }
+
+// lines is a data connection for a listing.
+type lines struct {
+	*tls.Conn
+	files *files
+}
+
+// Write implements [io.Writer], for a line of the library.
+func (l lines) Write(line []byte) (int, error) {
+	if !bytes.Contains(line, []byte(instead)) {
+		return l.Conn.Write(line)
+	}
+	if err := l.Handshake(); err != nil { // also if there are no lines
+		return 0, err
+	}
+	if listing := l.files.takeListing(); listing != nil {
+		defer listing.close()
+		return len(line), listing.writeTo(l.Conn)
+	}
+	return 0, fs.ErrClosed
 }

@@ -26,8 +26,6 @@ const (
 	textMustBeProtected = "Data connections must be encrypted: PROT P."
 	textHelp            = "FEAT lists the extensions. SITE knows CHMOD, UTIME, PSWD, QUOTA, WHO and HELP."
 	textAborted         = "ABOR: nothing is under way."
-
-	facts = "Type;Size;Modify;" // what the library lists of a file (RFC 3659, section 7)
 )
 
 // reply is what we say to a command. Code 0: it is the library's, which hears only what is here or in takes, and complete.
@@ -43,8 +41,8 @@ func (c *control) reply(command, param string) (code int, text string) {
 	case "USER", "PASS":
 		return c.order(command, param)
 	case "OPTS":
-		if option, _, _ := strings.Cut(word, " "); option == "MLST" { // all facts are always on
-			return ftpserver.StatusOK, "MLST OPTS " + facts
+		if option, names, _ := strings.Cut(word, " "); option == "MLST" {
+			return ftpserver.StatusOK, strings.TrimSuffix("MLST OPTS "+c.session.chooseFacts(names), " ")
 		}
 	case "STAT":
 		if param == "" {
@@ -60,6 +58,8 @@ func (c *control) reply(command, param string) (code int, text string) {
 		return ftpserver.StatusNotImplementedParam, "STRU F is expected."
 	case command == "PORT", command == "EPRT", command == "PASV", command == "EPSV":
 		return c.dataPort(command, word)
+	case command == "MLST":
+		return c.mlst(param)
 	case command == "RNTO" && c.last != "RNFR":
 		return ftpserver.StatusBadCommandSequence, "RNFR comes first."
 	case command == "REST":
@@ -167,6 +167,15 @@ func (c *control) passive(command string) (code int, text string) {
 	return ftpserver.StatusEnteringEPSV, fmt.Sprintf("Entering Extended Passive Mode (|||%d|)", tcp.Port)
 }
 
+// mlst answers MLST, about the working folder or what is named.
+func (c *control) mlst(name string) (code int, text string) {
+	listed, err := c.session.files.mlst(name)
+	if err != nil {
+		return ftpserver.StatusActionNotTaken, "Not listed: " + err.Error()
+	}
+	return ftpserver.StatusFileOK, listed
+}
+
 // status is STAT without a name.
 func (sess *session) status() string {
 	sess.mu.Lock()
@@ -206,7 +215,7 @@ func (c *control) mend(line []byte) []byte {
 	code, text, _ := strings.Cut(string(line), " ")
 	switch code {
 	case "":
-		return []byte(mendListed(" " + text))
+		return []byte(c.mendListed(" " + text))
 	case "425", "450", "550", "501":
 		code, text = c.mendRefusal(code, text)
 	case "257":
@@ -220,12 +229,12 @@ func (c *control) mend(line []byte) []byte {
 }
 
 // mendListed is for lines of FEAT, and of STAT of a folder.
-func mendListed(line string) string {
+func (c *control) mendListed(line string) string {
 	switch line {
 	case " EPRT\r\n": // it is off
 		return ""
 	case " MLST\r\n":
-		return " MLST " + strings.ReplaceAll(facts, ";", "*;") + "\r\n"
+		return " MLST " + c.session.offered() + "\r\n"
 	}
 	if listed, ok := strings.CutPrefix(line, " %s"); ok {
 		return " " + listed
@@ -272,7 +281,10 @@ func (c *control) mendRefusal(code, text string) (string, string) {
 	case strings.HasPrefix(text, "Couldn't parse size: "):
 		return code, "A number is expected.\r\n"
 	case code == "425", strings.HasPrefix(text, "Issue during transfer: "):
-		return broken(c.session.whyBroken(), code, text)
+		code, text = broken(c.session.whyBroken(), code, text)
+	}
+	if strings.HasPrefix(text, "Issue during transfer: ") && lists(c.session.asks()) {
+		return "451", "The folder can't be read to its end.\r\n"
 	}
 	return code, text
 }

@@ -13,8 +13,9 @@ func TestReplies(t *testing.T) {
 	c.cmd(200, "OPTS MLST Type;")
 	c.cmd(214, "HELP")
 	c = f.login()
+	c.cmd(200, "OPTS MLST Type;")
 	features := strings.Split(c.cmd(211, "FEAT"), "\n")
-	for _, want := range []string{" HASH CRC32;MD5;SHA-1;SHA-256*;SHA-512", " MLST Type*;Size*;Modify*;", " AUTH TLS", " PROT", " EPSV", " AVBL"} {
+	for _, want := range []string{" HASH CRC32;MD5;SHA-1;SHA-256*;SHA-512", " MLST Type*;Size;Modify;Perm;UNIX.mode;", " AUTH TLS", " PROT", " EPSV", " AVBL"} {
 		if !slices.Contains(features, want) {
 			t.Errorf("no %q in %q", want, features)
 		}
@@ -28,7 +29,7 @@ func TestReplies(t *testing.T) {
 		code int
 		want string
 	}{
-		{"OPTS MLST Size;", 200, "MLST OPTS Type;Size;Modify;"},
+		{"OPTS MLST Size;", 200, "MLST OPTS Size;"},
 		{"STRU F", 200, "Structure is file."},
 		{"STRU R", 504, "STRU F is expected."},
 		{"HELP", 214, "FEAT lists the extensions. SITE knows CHMOD, UTIME, PSWD, QUOTA, WHO and HELP."},

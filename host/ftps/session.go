@@ -44,6 +44,7 @@ type session struct {
 	rates       *rates     // of its user; nil before the login
 	counted     string     // the user that takeUser counted; guarded by the service
 	told        bool       // of a refused certificate
+	asked       string     // see asks
 	starting    bool       // a transfer's command is the library's, and it has not said anything of it
 	ends        bool       // see over
 	handshaking bool       // the control connection is about to get TLS, or has it
@@ -51,13 +52,15 @@ type session struct {
 	noData      error      // why the last transfer had none, or not all
 	unsaid      bool       // a transfer ended and its reply is not written yet
 
+	facts []string // of MLST and MLSD; they change with OPTS, and so never beside a transfer
+
 	filesUp, filesDown, received, sent, dataConns, dataResumed atomic.Int64
 
 	notResumed atomic.Bool // a data connection did not resume, and that was said
 }
 
 func newSession(s *Service, conn net.Conn) *session {
-	sess := &session{service: s, connected: time.Now(), settings: s.settings.Load(), id: uuid.Must(uuid.NewV7()).String()}
+	sess := &session{service: s, connected: time.Now(), settings: s.settings.Load(), id: uuid.Must(uuid.NewV7()).String(), facts: factNames()}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		sess.peer = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	}
@@ -232,6 +235,9 @@ func (sess *session) awaitTurn(command, param string) (transfers, alive bool) {
 		sess.turn.Wait()
 		stop()
 	}
+	if !urgent {
+		sess.asked = command
+	}
 	return len(sess.data) > 0, !sess.ends
 }
 
@@ -255,6 +261,13 @@ func (sess *session) handOver(command string) {
 		sess.starting = sess.files != nil
 		sess.noData = errGivenUp // unless it gets further
 	}
+}
+
+// asks is the command that the library is about, or we are, also while it is aborted.
+func (sess *session) asks() string {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.asked
 }
 
 // over is the end: no command is waited for, and no transfer begins.

@@ -1,0 +1,110 @@
+package ftps
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/sallyport-ftps/sallyport/host/policy"
+)
+
+// factNames are the facts that MLST and MLSD say of a file, in this order (RFC 3659, section 7.5; UNIX.mode is everybody's).
+func factNames() []string { return []string{"Type", "Size", "Modify", "Perm", "UNIX.mode"} }
+
+// chooseFacts takes the argument of OPTS MLST: those of the names that we know are said from now on, and are the answer.
+func (sess *session) chooseFacts(names string) (chosen string) {
+	wanted := strings.Split(strings.ToUpper(names), ";")
+	sess.facts = slices.DeleteFunc(factNames(), func(name string) bool { return !slices.Contains(wanted, strings.ToUpper(name)) })
+	for _, name := range sess.facts {
+		chosen += name + ";"
+	}
+	return chosen
+}
+
+// offered is the line of FEAT: an asterisk is behind each that is said.
+func (sess *session) offered() string {
+	var b strings.Builder
+	for _, name := range factNames() {
+		b.WriteString(name)
+		if slices.Contains(sess.facts, name) {
+			b.WriteString("*")
+		}
+		b.WriteString(";")
+	}
+	return b.String()
+}
+
+// factsOf is what MLST and MLSD say of a file, up to its name. Its path is absolute.
+func (f *files) factsOf(info os.FileInfo, name string) string {
+	var b strings.Builder
+	for _, fact := range f.session.facts {
+		b.WriteString(fact + "=" + f.fact(fact, info, name) + ";")
+	}
+	return b.String() + " "
+}
+
+func (f *files) fact(fact string, info os.FileInfo, name string) string {
+	switch fact {
+	case "Size":
+		return fmt.Sprint(info.Size())
+	case "Modify":
+		return info.ModTime().UTC().Format("20060102150405")
+	case "Perm":
+		return f.perm(info, name)
+	case "UNIX.mode":
+		return fmt.Sprintf("%04o", info.Mode().Perm())
+	}
+	if info.IsDir() {
+		return "dir"
+	}
+	return "file"
+}
+
+// right is a letter of the fact Perm (RFC 3659, section 7.5.5) with what it takes.
+type right struct {
+	letter string
+	needs  policy.Permissions
+}
+
+func fileRights() []right {
+	return []right{{"a", policy.Write}, {"d", policy.DeleteFile}, {"f", policy.Rename}, {"r", policy.Read}, {"w", policy.Write}}
+}
+
+func folderRights() []right {
+	return []right{
+		{"c", policy.Write},
+		{"d", policy.DeleteFolder},
+		{"e", policy.Traverse},
+		{"f", policy.Rename},
+		{"l", policy.List},
+		{"m", policy.CreateFolder},
+		{"p", policy.DeleteFile},
+	}
+}
+
+// perm are the letters for what the client may do by its permissions. The file system may still say no.
+func (f *files) perm(info os.FileInfo, name string) string {
+	rights := fileRights()
+	if info.IsDir() {
+		rights = folderRights()
+	}
+	may, fixed := f.access.At(name), name == "/" || f.holdsMount(name)
+	letters := ""
+	for _, r := range rights {
+		if stays := fixed && strings.Contains("df", r.letter); may.Has(r.needs) && !stays {
+			letters += r.letter
+		}
+	}
+	return letters
+}
+
+// mlst answers MLST: it is about a name that the client sees, and says it in full.
+func (f *files) mlst(name string) (string, error) {
+	name = f.clean(name)
+	info, err := f.Stat(name)
+	if err != nil {
+		return "", err
+	}
+	return "Listed:\n " + f.factsOf(info, name) + name + "\nEnd", nil
+}
