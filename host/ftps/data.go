@@ -202,7 +202,7 @@ const dataHandshakeTime = 10 * time.Second
 // handshakeReads is how many reads a TLS handshake takes at most, about. That of a data connection, which mostly resumes, is shorter.
 const (
 	handshakeReads     = 8
-	dataHandshakeReads = 3
+	dataHandshakeReads = 4
 )
 
 // Read implements [net.Conn].
@@ -213,10 +213,10 @@ func (c *dataConn) Read(p []byte) (int, error) {
 		_ = c.SetReadDeadline(time.Now().Add(c.began()))
 		_ = c.port.Close() // nobody else is to come; and the client, which was told to begin, has not yet
 	}
-	n, err := c.Conn.Read(p)
-	if !first && c.reads.Load() <= dataHandshakeReads { // the first is answered at once
+	if n := c.reads.Load(); n > 2 && n <= dataHandshakeReads { // the client's end of the handshake may come in pieces
 		quickAck(c.Conn)
 	}
+	n, err := c.Conn.Read(p)
 	switch {
 	case first && errors.Is(err, os.ErrDeadlineExceeded):
 		err = errNoTLS

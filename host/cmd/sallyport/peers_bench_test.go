@@ -143,27 +143,31 @@ func (b *peerBench) logins(title string, connections ...int) {
 // fill puts the files of the transfers into the homes.
 func (b *peerBench) fill() {
 	for _, c := range b.all {
-		in := func(names ...string) string { return filepath.Join(append([]string{c.home}, names...)...) }
-		writeFile(b.t, in("big.bin"), io.LimitReader(zeros{}, benchBytes))
-		writeFile(b.t, in("endless.bin"), strings.NewReader(""))
-		if err := os.Truncate(in("endless.bin"), 1<<40); err != nil { // a hole: one transfer of it outlasts what is measured
-			b.t.Fatal(err)
-		}
-		for i := range peerFiles {
-			writeFile(b.t, in("small", strconv.Itoa(i)), io.LimitReader(zeros{}, peerFileBytes))
-		}
-		for i := range peerMirrored {
-			writeFile(b.t, in("few", strconv.Itoa(i)), io.LimitReader(zeros{}, peerFileBytes))
-		}
-		if err := os.MkdirAll(in("up"), 0o755); err != nil {
-			b.t.Fatal(err)
-		}
-		err := filepath.WalkDir(c.home, func(file string, _ os.DirEntry, err error) error {
-			return errors.Join(err, os.Chown(file, 65534, 65534))
-		})
-		if err != nil {
-			b.t.Fatal(err)
-		}
+		b.fillHome(c.home)
+	}
+}
+
+func (b *peerBench) fillHome(home string) {
+	in := func(names ...string) string { return filepath.Join(append([]string{home}, names...)...) }
+	writeFile(b.t, in("big.bin"), io.LimitReader(zeros{}, benchBytes))
+	writeFile(b.t, in("endless.bin"), strings.NewReader(""))
+	if err := os.Truncate(in("endless.bin"), 1<<40); err != nil { // a hole: one transfer of it outlasts what is measured
+		b.t.Fatal(err)
+	}
+	for i := range peerFiles {
+		writeFile(b.t, in("small", strconv.Itoa(i)), io.LimitReader(zeros{}, peerFileBytes))
+	}
+	for i := range peerMirrored {
+		writeFile(b.t, in("few", strconv.Itoa(i)), io.LimitReader(zeros{}, peerFileBytes))
+	}
+	if err := os.MkdirAll(in("up"), 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	err := filepath.WalkDir(home, func(file string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Chown(file, 65534, 65534))
+	})
+	if err != nil {
+		b.t.Fatal(err)
 	}
 }
 
@@ -256,28 +260,43 @@ func (b *peerBench) transfer(c *contestant, command string, sessions int) (speed
 // smallFiles measures files of 4 KiB on one session, one after the other.
 func (b *peerBench) smallFiles() {
 	b.fill()
+	least := b.startPlain()
 	columns := b.columns("RETR files/s", "more", "RETR CPU ms/file", "less", "STOR files/s", "more", "STOR CPU ms/file", "less")
+	var plain [2][]float64
 	for round := range peerRounds {
-		for i, c := range b.all {
-			for k, verb := range []string{"RETR small/", fmt.Sprintf("STOR up/%d-", round)} { // new files each round
-				conn, config := c.login(b.t, 0)
-				before, start := c.cpu(), time.Now()
-				for n := range peerFiles {
-					use := drain
-					if k == 1 {
-						use = pour(peerFileBytes)
-					}
-					c.move(b.t, conn, config, verb+strconv.Itoa(n), use)
-				}
-				took, used := time.Since(start), c.cpu()-before
-				_ = conn.PrintfLine("QUIT")
-				_ = conn.Close()
-				columns[2*k].values[i] = append(columns[2*k].values[i], peerFiles/took.Seconds())
-				columns[2*k+1].values[i] = append(columns[2*k+1].values[i], ms(used)/peerFiles)
+		for k, verb := range []string{"RETR small/", fmt.Sprintf("STOR up/%d-", round)} { // new files each round
+			for i, c := range b.all {
+				rate, cpu := b.small(c, verb)
+				columns[2*k].values[i] = append(columns[2*k].values[i], rate)
+				columns[2*k+1].values[i] = append(columns[2*k+1].values[i], cpu)
 			}
+			rate, _ := b.small(least, verb)
+			plain[k] = append(plain[k], rate)
 		}
 	}
 	b.print(fmt.Sprintf("%d files of %d KiB in memory, one session", peerFiles, peerFileBytes>>10), columns)
+	for k, verb := range []string{"RETR", "STOR"} {
+		ours := middle(columns[2*k].values[0])
+		fmt.Printf("%-12s %s: %.2fx of ProFTPD, and %.2fx of %.0f files/s: TLS, listeners and files in Go with nothing around them\n", "",
+			verb, ours/middle(columns[2*k].values[1]), ours/middle(plain[k]), middle(plain[k]))
+	}
+}
+
+// small moves the files of one round.
+func (b *peerBench) small(c *contestant, verb string) (rate, cpu float64) {
+	use := drain
+	if strings.HasPrefix(verb, "STOR") {
+		use = pour(peerFileBytes)
+	}
+	conn, config := c.login(b.t, 0)
+	before, start := c.cpu(), time.Now()
+	for n := range peerFiles {
+		c.move(b.t, conn, config, verb+strconv.Itoa(n), use)
+	}
+	took, used := time.Since(start), c.cpu()-before
+	_ = conn.PrintfLine("QUIT")
+	_ = conn.Close()
+	return peerFiles / took.Seconds(), ms(used) / peerFiles
 }
 
 // clients measures small files with clients that people use: 4 KiB each, with login.
