@@ -168,6 +168,9 @@ const (
 	BadCertificate   Reason = "certificate_refused"    // of a client: none, not trusted, expired, revoked
 	QuotaExceeded    Reason = "quota_exceeded"         // the home folder holds as much as it may
 	DiskFull         Reason = "disk_full"
+	TransferAborted  Reason = "transfer_aborted"   // by the client: ABOR, or EPSV again
+	DataStalled      Reason = "data_stalled"       // nothing moved for data_idle_timeout
+	NoDataConnection Reason = "no_data_connection" // none came
 	TLSFailed        Reason = "tls_failed"  // a handshake
 	TLSMissing       Reason = "tls_missing" // USER in clear text
 	TooManyConns     Reason = "too_many_connections"
@@ -378,7 +381,7 @@ type File struct {
 	Path string `json:"path"`
 	// To is its new path.
 	To string `json:"to,omitempty"`
-	// Direction is up or down, of what was interrupted, and Reason why, if it was not the client or the network.
+	// Direction is up or down, of what was interrupted, and Reason why.
 	Direction string `json:"direction,omitempty"`
 	Reason    Reason `json:"reason,omitempty"`
 	// Bytes are those of this transfer: of a resumed one, the rest.

@@ -2,6 +2,7 @@ package ftps_test
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"io"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/ftps"
+	"github.com/sallyport-ftps/sallyport/host/policy"
 )
 
 // fileEvents waits until there are so many, and writes them as lines.
@@ -74,7 +76,7 @@ func TestFileEvents(t *testing.T) {
 				{What: events.FileRenamedType, Path: "/in/a.bin", To: "/b.bin"},
 				{What: events.FileDeletedType, Path: "/b.bin"},
 				{What: events.FileDeletedType, Path: "/in"},
-				{What: events.FileInterruptedType, Path: "/cut.bin", Direction: "up", Bytes: 4},
+				{What: events.FileInterruptedType, Path: "/cut.bin", Direction: "up", Reason: events.ConnectionLost, Bytes: 4},
 			} {
 				got := *all[i]
 				if got.User != "alice" || got.LoginID != "login" || got.SessionID == "" {
@@ -86,5 +88,43 @@ func TestFileEvents(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Whoever reads that a transfer was interrupted reads why.
+func TestWhyATransferEnds(t *testing.T) {
+	for want, end := range map[events.Reason]func(f *fixture, c *client, conn *tls.Conn){
+		events.ConnectionLost:   func(_ *fixture, _ *client, conn *tls.Conn) { _ = conn.NetConn().Close() },
+		events.TransferAborted:  func(_ *fixture, c *client, _ *tls.Conn) { _ = c.text.PrintfLine("ABOR") },
+		events.Revoked:          func(f *fixture, _ *client, _ *tls.Conn) { f.service.CloseSessions("alice") },
+		events.DataStalled:      func(*fixture, *client, *tls.Conn) {},
+		events.QuotaExceeded:    func(_ *fixture, _ *client, conn *tls.Conn) { _, _ = conn.Write(make([]byte, 2<<20)) },
+		events.TLSFailed:        func(_ *fixture, _ *client, conn *tls.Conn) { _, _ = conn.NetConn().Write(make([]byte, 100)) },
+		events.NoDataConnection: nil,
+	} {
+		t.Run(string(want), func(t *testing.T) {
+			f := newFixture(t, func(o *ftps.Options) {
+				o.Limits.DataConnect = time.Second
+				if want == events.DataStalled {
+					o.Limits.DataIdle = 500 * time.Millisecond
+				}
+			})
+			f.authority.limits = policy.Limits{Bytes: 1 << 20}
+			c := f.login()
+			if end == nil {
+				c.epsv()
+				c.cmd(425, "STOR x")
+			} else {
+				conn := c.data("STOR x")
+				if _, err := io.WriteString(conn, "half"); err != nil {
+					t.Fatal(err)
+				}
+				waitFor(t, func() bool { return f.service.Sessions()[0].Busy })
+				end(f, c, conn)
+			}
+			if got := f.fileEvents(1)[0]; got.What != events.FileInterruptedType || got.Reason != want || got.Direction != "up" {
+				t.Errorf("%+v", got)
+			}
+		})
 	}
 }

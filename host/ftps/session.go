@@ -45,6 +45,7 @@ type session struct {
 	counted     string     // the user that takeUser counted; guarded by the service
 	told        bool       // of a refused certificate
 	asked       string     // see asks
+	aborted     bool       // the client sent ABOR for the transfer
 	starting    bool       // a transfer's command is the library's, and it has not said anything of it
 	ends        bool       // see over
 	handshaking bool       // the control connection is about to get TLS, or has it
@@ -238,6 +239,7 @@ func (sess *session) awaitTurn(command, param string) (transfers, alive bool) {
 	if !urgent {
 		sess.asked = command
 	}
+	sess.aborted = sess.aborted || command == "ABOR"
 	return len(sess.data) > 0, !sess.ends
 }
 
@@ -260,6 +262,7 @@ func (sess *session) handOver(command string) {
 		defer sess.mu.Unlock()
 		sess.starting = sess.files != nil
 		sess.noData = errGivenUp // unless it gets further
+		sess.aborted = false
 	}
 }
 

@@ -1,8 +1,10 @@
 package ftps
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -255,7 +257,34 @@ func fullness(err error) events.Reason {
 	return ""
 }
 
-// tell notes the end of a transfer: what it was, or that it ended before its end, and why if that is known.
+// interruption says why a transfer ended before its end: with its session, or by an error.
+func (sess *session) interruption(err error) events.Reason {
+	sess.mu.Lock()
+	why, aborted := sess.why, sess.aborted
+	sess.mu.Unlock()
+	var noTLS tls.RecordHeaderError
+	var alert tls.AlertError
+	var network net.Error
+	switch full := fullness(err); {
+	case full != "":
+		return full
+	case why != "":
+		return why
+	case aborted, errors.Is(err, errGivenUp):
+		return events.TransferAborted
+	case errors.Is(err, errNoData):
+		return events.NoDataConnection
+	case errors.Is(err, errNoTLS), errors.Is(err, errNotResumed), errors.As(err, &noTLS), errors.As(err, &alert):
+		return events.TLSFailed
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return events.DataStalled
+	case errors.Is(err, errCut), errors.Is(err, net.ErrClosed), errors.As(err, &network):
+		return events.ConnectionLost
+	}
+	return events.InternalError
+}
+
+// tell notes the end of a transfer: what it was, or that it ended before its end, and why.
 func (f *files) tell(m moved, what events.Type, direction string, why events.Reason) {
 	e := &events.File{Login: f.session.login(), What: what, SessionID: f.session.id, Path: m.name, Bytes: m.bytes, DurationMS: time.Since(m.start).Milliseconds()}
 	switch {
@@ -272,8 +301,8 @@ type download struct {
 	*os.File
 	moved
 	files  *files
-	counts bool // RETR; the library reads for HASH too
-	failed bool
+	counts bool  // RETR; the library reads for HASH too
+	failed error // why the transfer did
 }
 
 // Read implements [io.Reader]; the library reads so in ASCII mode and for HASH.
@@ -350,18 +379,19 @@ func (d *download) count(n int64) {
 }
 
 // TransferError implements ftpserver.FileTransferError.
-func (d *download) TransferError(error) { d.failed = true }
+func (d *download) TransferError(err error) { d.failed = err }
 
 // Close implements [io.Closer].
 func (d *download) Close() error {
 	defer d.files.finish()
 	if d.counts {
-		what := events.FileInterruptedType
-		if !d.failed {
+		what, why := events.FileDownloadedType, events.Reason("")
+		if d.failed == nil {
 			d.files.session.filesDown.Add(1)
-			what = events.FileDownloadedType
+		} else {
+			what, why = events.FileInterruptedType, d.files.session.interruption(d.failed)
 		}
-		d.files.tell(d.moved, what, "down", "")
+		d.files.tell(d.moved, what, "down", why)
 	}
 	return d.File.Close()
 }
@@ -374,12 +404,11 @@ type upload struct {
 	root   *os.Root
 	aside  string // where it grows; empty: in place
 	rel    string // its name below root when it is complete
-	failed bool
-	since  int64 // bytes since the free space was looked at
+	failed error  // why the transfer did
+	since  int64  // bytes since the free space was looked at
 	usage  *usage
-	taken  amount        // what it counts for the quota before it is complete
-	full   events.Reason // what was, when it was written
-	before os.FileInfo   // of the complete file, before it had its name
+	taken  amount      // what it counts for the quota before it is complete
+	before os.FileInfo // of the complete file, before it had its name
 }
 
 // take counts more for the quota, if there is one.
@@ -449,7 +478,6 @@ func (u *upload) Write(p []byte) (int, error) {
 
 // write is Write without the digest.
 func (u *upload) write(p []byte) (n int, err error) {
-	defer func() { u.full = fullness(err) }()
 	if u.since += int64(len(p)); u.since >= checkEvery {
 		u.since = 0
 		if err := u.files.room(u.root); err != nil {
@@ -476,34 +504,35 @@ func syncFolder(root *os.Root, name string) error {
 }
 
 // TransferError implements ftpserver.FileTransferError.
-func (u *upload) TransferError(error) { u.failed = true }
+func (u *upload) TransferError(err error) { u.failed = err }
 
 // Close ends the upload: complete, it gets its name; otherwise nothing of it stays.
 func (u *upload) Close() error {
 	defer u.files.finish()
-	err := u.complete()
-	what := events.FileInterruptedType
-	if err == nil && !u.failed {
+	err := plain(u.complete())
+	what, why := events.FileUploadedType, events.Reason("")
+	if failed := cmp.Or(u.failed, err); failed == nil {
 		u.files.session.filesUp.Add(1)
 		u.files.rememberUpload(u)
-		what = events.FileUploadedType
+	} else {
+		what, why = events.FileInterruptedType, u.files.session.interruption(failed)
 	}
-	u.files.tell(u.moved, what, "up", u.full)
-	return plain(err)
+	u.files.tell(u.moved, what, "up", why)
+	return err
 }
 
 // complete closes the file and gives it its name, both on the disk if that is wanted.
 func (u *upload) complete() (err error) {
-	sync := u.files.session.settings.SyncUploads && !u.failed
+	sync := u.files.session.settings.SyncUploads && u.failed == nil
 	if sync {
 		err = u.Sync()
 	}
 	u.before, _ = u.Stat()
 	err = errors.Join(err, u.File.Close())
-	if u.aside != "" && !u.failed && err == nil {
+	if u.aside != "" && u.failed == nil && err == nil {
 		err = u.usage.rename(u.root, u.aside, u.rel, u.taken)
 	}
-	if u.aside != "" && (u.failed || err != nil) {
+	if u.aside != "" && (u.failed != nil || err != nil) {
 		u.usage.drop(u.taken)
 		_ = u.root.Remove(u.aside)
 	}

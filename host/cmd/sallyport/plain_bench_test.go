@@ -33,10 +33,14 @@ func TestPlainServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	go func() { // until who started it is gone
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		_ = l.Close()
+	}()
 	for {
 		raw, err := l.Accept()
 		if err != nil {
-			t.Fatal(err)
+			return
 		}
 		p := &plain{conn: textproto.NewConn(raw), raw: raw, home: at[3], tls: &tls.Config{Certificates: []tls.Certificate{pair}, DynamicRecordSizingDisabled: true}}
 		go p.serve()
@@ -123,11 +127,15 @@ func (b *peerBench) startPlain() *contestant {
 	b.fillHome(c.home)
 	cmd := exec.Command(os.Args[0], "-test.run=^TestPlainServer$")
 	cmd.Env = append(os.Environ(), plainAt+"="+strings.Join([]string{c.addr, b.server.path("data", "tls.crt"), b.server.path("data", "private", keyFile), c.home}, "\n"))
-	if err := cmd.Start(); err != nil {
+	stdin, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = stdin.Close()
 		_ = cmd.Wait()
 	})
 	c.pid = func() int { return cmd.Process.Pid }
