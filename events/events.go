@@ -171,8 +171,8 @@ const (
 	TransferAborted  Reason = "transfer_aborted"   // by the client: ABOR, or EPSV again
 	DataStalled      Reason = "data_stalled"       // nothing moved for data_idle_timeout
 	NoDataConnection Reason = "no_data_connection" // none came
-	TLSFailed        Reason = "tls_failed"  // a handshake
-	TLSMissing       Reason = "tls_missing" // USER in clear text
+	TLSFailed        Reason = "tls_failed"         // a handshake
+	TLSMissing       Reason = "tls_missing"        // USER in clear text
 	TooManyConns     Reason = "too_many_connections"
 	TooManyOfSource  Reason = "too_many_from_source"
 	TooManyCommands  Reason = "too_many_commands"
@@ -190,7 +190,7 @@ func (r Reason) Known() bool {
 		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
 		BadDecision, BadSignature, OtherRequest, TooLate, NotEnrolled, DecidedTwice,
 		PasswordExpired, MustChange, NotAtThisTime, SourceNotAllowed, NameNotAllowed,
-		OtherCertificate, BadCertificate, TLSFailed, TLSMissing, QuotaExceeded, DiskFull, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
+		OtherCertificate, BadCertificate, TLSFailed, TLSMissing, QuotaExceeded, DiskFull, TransferAborted, DataStalled, NoDataConnection, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
 		return true
 	}
 	return false
