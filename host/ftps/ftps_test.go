@@ -149,7 +149,7 @@ func newFixtureOn(t testing.TB, addr string, change ...func(*ftps.Options)) *fix
 	}
 	f := &fixture{TB: t, authority: &authority{t: t, home: home, access: policy.FullAccess(), left: make(chan error, 9)}, notes: &notes{}, log: &bytes.Buffer{}, addr: listener.Addr().String(), home: home}
 	o := ftps.Options{
-		Name: "main", Banner: "Sallyport", Listener: listener, Boot: "BOOT", Private: private, Quotas: ftps.NewQuotas(), Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
+		Name: "main", Banner: "Sallyport", Listener: listener, Boot: "BOOT", Private: private, Quotas: ftps.NewQuotas(), Ports: ftps.NewPorts(), Limits: ftps.DefaultLimits(), Log: slog.New(slog.NewTextHandler(f.log, nil)),
 		Settings: ftps.Settings{
 			Certificates: []tls.Certificate{certificate}, Chain: auth.Fixed(), LoginTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 			MaxConnections: 100, MaxPerSource: 50, AtomicUpload: true, Umask: 0o027,

@@ -11,14 +11,23 @@ import (
 	"time"
 )
 
-// ports are where data connections come in. Without a range each transfer has a free port of its own. The ports of a range are
+// Ports are the ports of all ranges of passive ports. Services whose ranges overlap share what is in both: each listens for all.
+type Ports struct {
+	mu       sync.Mutex
+	services int
+	shared   map[netip.AddrPort]*sharedPort
+}
+
+// NewPorts listens on none yet.
+func NewPorts() *Ports { return &Ports{shared: map[netip.AddrPort]*sharedPort{}} }
+
+// ports are where data connections of a service come in. Without a range each transfer has a free port of its own. The ports of a range are
 // shared: each waits for one client of every address at the same time, so that a few are enough for many.
 type ports struct {
+	all     *Ports
 	numbers []int // shuffled, so that the next one is usually free; empty: there is no range
 
-	mu     sync.Mutex
-	next   int
-	shared map[netip.AddrPort]*sharedPort
+	next   int // these are guarded by all.mu
 	closed bool
 }
 
@@ -35,8 +44,8 @@ const mostPorts = 128
 
 var errNoPort = errors.New("no passive port is free: each of passive_ports waits for another client of this address, or is another program's")
 
-func newPorts(first, last int) *ports {
-	p := &ports{shared: map[netip.AddrPort]*sharedPort{}}
+func (all *Ports) of(first, last int) *ports {
+	p := &ports{all: all}
 	if first == 0 {
 		return p
 	}
@@ -44,6 +53,9 @@ func newPorts(first, last int) *ports {
 		p.numbers = append(p.numbers, number)
 	}
 	rand.Shuffle(len(p.numbers), func(i, j int) { p.numbers[i], p.numbers[j] = p.numbers[j], p.numbers[i] })
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.services++
 	return p
 }
 
@@ -71,8 +83,8 @@ func (p *ports) open(ctx context.Context, local *net.TCPAddr, peer netip.Addr) (
 		l, err := listen(ctx, net.TCPAddr{IP: local.IP, Zone: local.Zone})
 		return &ownPort{l, peer}, err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
 	for range min(len(p.numbers), mostPorts) {
 		at := net.TCPAddr{IP: local.IP, Zone: local.Zone, Port: p.numbers[p.next]}
 		p.next = (p.next + 1) % len(p.numbers)
@@ -88,14 +100,14 @@ func (p *ports) reserve(ctx context.Context, at net.TCPAddr, peer netip.Addr) po
 	if p.closed {
 		return nil
 	}
-	one := p.shared[at.AddrPort()]
+	one := p.all.shared[at.AddrPort()]
 	if one == nil {
 		l, err := listen(ctx, at)
 		if err != nil {
 			return nil
 		}
-		one = &sharedPort{ports: p, listener: l, waiting: map[netip.Addr]*reservation{}}
-		p.shared[at.AddrPort()] = one
+		one = &sharedPort{all: p.all, listener: l, waiting: map[netip.Addr]*reservation{}}
+		p.all.shared[at.AddrPort()] = one
 		go one.serve()
 	}
 	if one.waiting[peer] != nil {
@@ -115,13 +127,20 @@ func listen(ctx context.Context, at net.TCPAddr) (*net.TCPListener, error) {
 	return l.(*net.TCPListener), nil // by its documentation
 }
 
-// close ends the listening, when no session is left.
+// close is for when no session of the service is left. With the last service the listening ends.
 func (p *ports) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
+	if p.closed || len(p.numbers) == 0 {
+		return
+	}
 	p.closed = true
-	for _, one := range p.shared {
+	if p.all.services--; p.all.services > 0 {
+		return
+	}
+	for at, one := range p.all.shared {
 		_ = one.listener.Close()
+		delete(p.all.shared, at)
 	}
 }
 
@@ -160,9 +179,9 @@ func (o *ownPort) accept(within time.Duration) (net.Conn, error) {
 
 // sharedPort hands connections to who waits for their address.
 type sharedPort struct {
-	ports    *ports
+	all      *Ports
 	listener *net.TCPListener
-	waiting  map[netip.Addr]*reservation // guarded by ports.mu
+	waiting  map[netip.Addr]*reservation // guarded by all.mu
 }
 
 func (s *sharedPort) serve() {
@@ -181,8 +200,8 @@ func (s *sharedPort) serve() {
 
 func (s *sharedPort) give(conn net.Conn) {
 	peer := peerOf(conn)
-	s.ports.mu.Lock()
-	defer s.ports.mu.Unlock()
+	s.all.mu.Lock()
+	defer s.all.mu.Unlock()
 	r := s.waiting[peer]
 	if r == nil {
 		_ = conn.Close()
@@ -224,8 +243,8 @@ func (r *reservation) Addr() net.Addr { return r.port.listener.Addr() }
 // Close implements port.
 func (r *reservation) Close() error {
 	r.once.Do(func() {
-		r.port.ports.mu.Lock()
-		defer r.port.ports.mu.Unlock()
+		r.port.all.mu.Lock()
+		defer r.port.all.mu.Unlock()
 		if r.port.waiting[r.peer] == r {
 			delete(r.port.waiting, r.peer)
 		}

@@ -108,6 +108,42 @@ func TestPassivePortsAreShared(t *testing.T) {
 	})
 }
 
+// Two services with the same range serve from the same ports, whoever came first.
+func TestServicesSharePassivePorts(t *testing.T) {
+	first, ports := freePair(t), ftps.NewPorts()
+	option := func(o *ftps.Options) { o.PassiveFirst, o.PassiveLast, o.Ports = first, first+1, ports }
+	one, other := newFixture(t, option), newFixture(t, option)
+	for range 3 { // each port is in use by both
+		for _, f := range []*fixture{one, other} {
+			f.login().store("STOR x", "content")
+		}
+	}
+	waiting := one.login()
+	addr := waiting.epsv()
+	if err := waiting.text.PrintfLine("STOR y"); err != nil {
+		t.Fatal(err)
+	}
+	other.login().store("STOR y", "of the other")
+	conn, done := waiting.connect(addr)
+	defer done()
+	if _, err := io.WriteString(conn, "of the one"); err != nil {
+		t.Fatal(err)
+	}
+	waiting.expect(150)
+	_ = conn.Close()
+	waiting.expect(226)
+	if one.file("y") != "of the one" || other.file("y") != "of the other" {
+		t.Errorf("%q and %q", one.file("y"), other.file("y"))
+	}
+	one.service.Shutdown(t.Context())
+	other.login().store("STOR z", "still")
+	other.service.Shutdown(t.Context())
+	if conn, err := net.Dial("tcp", addr); err == nil {
+		_ = conn.Close()
+		t.Error("the port is open behind the last service")
+	}
+}
+
 // freePair is the first of two free ports.
 func freePair(t *testing.T) int {
 	t.Helper()

@@ -64,7 +64,8 @@ type Options struct {
 	Private      string // the folder that no home may hold or lie in
 	Boot         string // marks the unfinished uploads of this process, for all its services
 	Limits       Limits
-	Quotas       *Quotas // shared by all services
+	Quotas       *Quotas // shared by all services, as Ports are
+	Ports        *Ports
 	Log          *slog.Logger
 	Settings
 }
@@ -137,7 +138,7 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 		options:   o,
 		authority: authority,
 		recorder:  recorder,
-		ports:     newPorts(o.PassiveFirst, o.PassiveLast),
+		ports:     o.Ports.of(o.PassiveFirst, o.PassiveLast),
 		buffers:   sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 		refusals:  refusedSums{sums: map[events.Reason]*refusedSum{}},
 		sessions:  map[*session]struct{}{},

@@ -166,11 +166,11 @@ func (r *running) prepare() error {
 	if err != nil {
 		return err
 	}
-	boot, quotas := rand.Text(), ftps.NewQuotas()
+	boot, quotas, ports := rand.Text(), ftps.NewQuotas(), ftps.NewPorts()
 	for i, s := range r.config().Services {
 		r.services = append(r.services, ftps.New(ftps.Options{
 			Name: s.Name, Banner: "Sallyport FTPS", Listener: r.listeners[i], Implicit: s.Implicit, PassiveFirst: s.PassiveFirst, PassiveLast: s.PassiveLast,
-			Boot: boot, Private: r.data.private, Limits: limitsOf(s), Quotas: quotas, Log: r.log, Settings: r.settings(s, pairs[i]),
+			Boot: boot, Private: r.data.private, Limits: limitsOf(s), Quotas: quotas, Ports: ports, Log: r.log, Settings: r.settings(s, pairs[i]),
 		}, r.authority, recorder{r.bus, r.metrics}))
 		r.log.Info("service listens", "service", s.Name, "address", r.listeners[i].Addr().String(), "tls", mode(s), "methods", strings.Join(s.Authentications, ","))
 	}
