@@ -34,7 +34,7 @@ const (
 	MethodSkippedType      Type = Root + ".method.skipped"            // a method was not asked, since an administrator stopped it
 	SessionOpenedType      Type = Root + ".session.opened"            // a client was told that it is in
 	SessionClosedType      Type = Root + ".session.closed"            // a session ended
-	ConnectionRefusedType  Type = Root + ".connection.refused"        // connections were ended before a login
+	ConnectionRefusedType  Type = Root + ".connection.refused"        // connections were ended before a login, or were nobody's data
 	ApprovalRequestedType  Type = Root + ".approval.requested"        // a person is asked
 	ApprovalDeliveredType  Type = Root + ".approval.delivered"        // the request is on their device
 	ApprovalApprovedType   Type = Root + ".approval.approved"         // they said yes
@@ -168,11 +168,12 @@ const (
 	BadCertificate   Reason = "certificate_refused"    // of a client: none, not trusted, expired, revoked
 	QuotaExceeded    Reason = "quota_exceeded"         // the home folder holds as much as it may
 	DiskFull         Reason = "disk_full"
-	TransferAborted  Reason = "transfer_aborted"   // by the client: ABOR, or EPSV again
-	DataStalled      Reason = "data_stalled"       // nothing moved for data_idle_timeout
-	NoDataConnection Reason = "no_data_connection" // none came
-	TLSFailed        Reason = "tls_failed"         // a handshake
-	TLSMissing       Reason = "tls_missing"        // USER in clear text
+	TransferAborted  Reason = "transfer_aborted"    // by the client: ABOR, or EPSV again
+	DataStalled      Reason = "data_stalled"        // nothing moved for data_idle_timeout
+	NoDataConnection Reason = "no_data_connection"  // none came
+	TLSFailed        Reason = "tls_failed"          // a handshake
+	TLSMissing       Reason = "tls_missing"         // USER in clear text
+	StrangeData      Reason = "data_from_elsewhere" // a data connection from an address that has no session which waits for one
 	TooManyConns     Reason = "too_many_connections"
 	TooManyOfSource  Reason = "too_many_from_source"
 	TooManyCommands  Reason = "too_many_commands"
@@ -190,7 +191,7 @@ func (r Reason) Known() bool {
 		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
 		BadDecision, BadSignature, OtherRequest, TooLate, NotEnrolled, DecidedTwice,
 		PasswordExpired, MustChange, NotAtThisTime, SourceNotAllowed, NameNotAllowed,
-		OtherCertificate, BadCertificate, TLSFailed, TLSMissing, QuotaExceeded, DiskFull, TransferAborted, DataStalled, NoDataConnection, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
+		OtherCertificate, BadCertificate, TLSFailed, TLSMissing, QuotaExceeded, DiskFull, TransferAborted, DataStalled, NoDataConnection, StrangeData, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
 		return true
 	}
 	return false
@@ -250,7 +251,7 @@ type Refusals struct {
 	Until        time.Time `json:"until"`
 }
 
-// ConnectionRefused says that connections were ended before anybody was logged in. Those of a minute with the same reason are summed up.
+// ConnectionRefused says that connections were ended before anybody was logged in, or that data connections came from elsewhere. Those of a minute with the same reason are summed up.
 type ConnectionRefused struct {
 	Service string `json:"service"`
 	Peer    string `json:"peer"` // of the last one

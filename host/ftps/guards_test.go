@@ -372,6 +372,7 @@ func TestDataConnectionFromElsewhereIsDropped(t *testing.T) {
 	}
 	_ = conn.Close()
 	c.expect(226)
+	f.toldOf(events.StrangeData)
 	if f.file("mine") != "content" {
 		t.Error("not stored")
 	}

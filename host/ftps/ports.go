@@ -24,8 +24,9 @@ func NewPorts() *Ports { return &Ports{shared: map[netip.AddrPort]*sharedPort{}}
 // ports are where data connections of a service come in. Without a range each transfer has a free port of its own. The ports of a range are
 // shared: each waits for one client of every address at the same time, so that a few are enough for many.
 type ports struct {
-	all     *Ports
-	numbers []int // shuffled, so that the next one is usually free; empty: there is no range
+	all      *Ports
+	stranger func(net.Conn) // closes a connection that nobody waits for, and tells of it
+	numbers  []int          // shuffled, so that the next one is usually free; empty: there is no range
 
 	next   int // these are guarded by all.mu
 	closed bool
@@ -44,8 +45,8 @@ const mostPorts = 128
 
 var errNoPort = errors.New("no passive port is free: each of passive_ports waits for another client of this address, or is another program's")
 
-func (all *Ports) of(first, last int) *ports {
-	p := &ports{all: all}
+func (all *Ports) of(first, last int, stranger func(net.Conn)) *ports {
+	p := &ports{all: all, stranger: stranger}
 	if first == 0 {
 		return p
 	}
@@ -81,7 +82,7 @@ func (p *ports) openSoon(ctx context.Context, local *net.TCPAddr, peer netip.Add
 func (p *ports) open(ctx context.Context, local *net.TCPAddr, peer netip.Addr) (port, error) {
 	if len(p.numbers) == 0 {
 		l, err := listen(ctx, net.TCPAddr{IP: local.IP, Zone: local.Zone})
-		return &ownPort{l, peer}, err
+		return &ownPort{l, peer, p.stranger}, err
 	}
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
@@ -106,7 +107,7 @@ func (p *ports) reserve(ctx context.Context, at net.TCPAddr, peer netip.Addr) po
 		if err != nil {
 			return nil
 		}
-		one = &sharedPort{all: p.all, listener: l, waiting: map[netip.Addr]*reservation{}}
+		one = &sharedPort{all: p.all, stranger: p.stranger, listener: l, waiting: map[netip.Addr]*reservation{}}
 		p.all.shared[at.AddrPort()] = one
 		go one.serve()
 	}
@@ -155,7 +156,8 @@ func peerOf(conn net.Conn) netip.Addr {
 // ownPort is for one transfer.
 type ownPort struct {
 	*net.TCPListener
-	peer netip.Addr
+	peer     netip.Addr
+	stranger func(net.Conn)
 }
 
 func (o *ownPort) accept(within time.Duration) (net.Conn, error) {
@@ -173,13 +175,14 @@ func (o *ownPort) accept(within time.Duration) (net.Conn, error) {
 		if peerOf(conn) == o.peer {
 			return conn, nil
 		}
-		_ = conn.Close() // somebody else's: it must not spoil the transfer
+		o.stranger(conn) // it must not spoil the transfer
 	}
 }
 
 // sharedPort hands connections to who waits for their address.
 type sharedPort struct {
 	all      *Ports
+	stranger func(net.Conn) // of the service that was first
 	listener *net.TCPListener
 	waiting  map[netip.Addr]*reservation // guarded by all.mu
 }
@@ -193,22 +196,25 @@ func (s *sharedPort) serve() {
 		case err != nil: // out of file descriptors, for example
 			time.Sleep(10 * time.Millisecond)
 		default:
-			s.give(conn)
+			if !s.give(conn) {
+				s.stranger(conn)
+			}
 		}
 	}
 }
 
-func (s *sharedPort) give(conn net.Conn) {
+// give hands a connection to who waits for its address, if anybody does.
+func (s *sharedPort) give(conn net.Conn) bool {
 	peer := peerOf(conn)
 	s.all.mu.Lock()
 	defer s.all.mu.Unlock()
 	r := s.waiting[peer]
 	if r == nil {
-		_ = conn.Close()
-		return
+		return false
 	}
 	delete(s.waiting, peer)
 	r.conns <- conn // it has room for this one
+	return true
 }
 
 // reservation is a place on a shared port.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-ftps/sallyport/events"
 	"github.com/sallyport-ftps/sallyport/host/ftps"
 )
 
@@ -69,6 +70,7 @@ func TestPassivePortsAreShared(t *testing.T) {
 	if _, err := stranger.Read(make([]byte, 1)); err == nil {
 		t.Error("somebody whom nobody waits for was let in")
 	}
+	f.toldOf(events.StrangeData)
 	for i := len(all) - 1; i >= 0; i-- {
 		w := all[i]
 		conn := tls.Client(dialFrom(t, w.ip, w.addr), clientTLS())
@@ -142,6 +144,19 @@ func TestServicesSharePassivePorts(t *testing.T) {
 		_ = conn.Close()
 		t.Error("the port is open behind the last service")
 	}
+}
+
+// toldOf waits for the event of a refused connection.
+func (f *fixture) toldOf(reason events.Reason) {
+	f.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		for _, e := range f.notes.events() {
+			if refused, ok := e.(*events.ConnectionRefused); ok && refused.Reason == reason {
+				return
+			}
+		}
+	}
+	f.Errorf("no event says %s", reason)
 }
 
 // freePair is the first of two free ports.

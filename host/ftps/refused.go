@@ -2,6 +2,7 @@ package ftps
 
 import (
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +43,14 @@ func briefly(why error) string {
 		text = text[:maxDetail] + "..."
 	}
 	return strings.ToValidUTF8(text, "")
+}
+
+var errStranger = errors.New("nobody waits for a data connection from this address")
+
+// stranger ends a data connection that comes from another address than a control connection that waits for one.
+func (s *Service) stranger(conn net.Conn) {
+	_ = conn.Close()
+	s.refused(conn.RemoteAddr().String(), events.StrangeData, errStranger)
 }
 
 // refused tells of a connection that was ended before a login: at once of the first of its kind, and of others within the minute together.

@@ -138,7 +138,6 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 		options:   o,
 		authority: authority,
 		recorder:  recorder,
-		ports:     o.Ports.of(o.PassiveFirst, o.PassiveLast),
 		buffers:   sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 		refusals:  refusedSums{sums: map[events.Reason]*refusedSum{}},
 		sessions:  map[*session]struct{}{},
@@ -146,6 +145,7 @@ func New(o Options, authority Authority, recorder Recorder) *Service {
 		users:     map[string]int{},
 		rates:     map[string]*rates{},
 	}
+	s.ports = o.Ports.of(o.PassiveFirst, o.PassiveLast, s.stranger)
 	s.Set(o.Settings)
 	return s
 }
