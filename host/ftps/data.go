@@ -187,7 +187,9 @@ func (c *dataConn) why() error {
 // take gives the connection to a transfer, unless the session ends.
 func (c *dataConn) take() bool {
 	c.taken.Store(true)
-	_ = c.SetReadDeadline(time.Now().Add(c.began())) // of a handshake under way
+	if c.reads.Load() > 0 { // a handshake is under way
+		_ = c.SetReadDeadline(time.Now().Add(c.began()))
+	}
 	return c.session.transferBegins(c)
 }
 

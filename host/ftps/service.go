@@ -283,7 +283,9 @@ func (s *Service) endSessions(all bool) int {
 type redact struct{ slog.Handler }
 
 // Enabled implements [slog.Handler].
-func (redact) Enabled(context.Context, slog.Level) bool { return true }
+func (h redact) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn || h.Handler.Enabled(ctx, slog.LevelDebug)
+}
 
 // Handle implements [slog.Handler].
 func (h redact) Handle(ctx context.Context, r slog.Record) error {
