@@ -61,7 +61,7 @@ func examples() []events.Payload {
 		&events.ApproverChanged{Change: events.ApproverRevokedType, Approver: "desk", Key: "UAP4NCAIK7SIOKSGG2K6FNM2HBAJEO77FC2DEVRYLSZVTPBAMJYSI6QH"},
 		&events.File{Login: login, What: events.FileUploadedType, SessionID: "s-17", Path: "/in/order 17.xml", Bytes: 10485760, DurationMS: 840, SHA256: strings.Repeat("9f", 32)},
 		&events.File{Login: login, What: events.FileDownloadedType, SessionID: "s-17", Path: "/out/report.pdf", Bytes: 2048, DurationMS: 12},
-		&events.File{Login: login, What: events.FileInterruptedType, SessionID: "s-17", Path: "/in/order 18.xml", Direction: "up", Bytes: 65536, DurationMS: 31000},
+		&events.File{Login: login, What: events.FileInterruptedType, SessionID: "s-17", Path: "/in/order 18.xml", Direction: "up", Reason: events.DataStalled, Bytes: 65536, DurationMS: 31000},
 		&events.File{Login: login, What: events.FileDeletedType, SessionID: "s-17", Path: "/in/order 16.xml"},
 		&events.File{Login: login, What: events.FileRenamedType, SessionID: "s-17", Path: "/in/order 17.xml", To: "/done/order 17.xml"},
 		&events.ServerStarted{Name: "vault", Version: "0.1.0", Services: []string{"partners"}, Methods: []string{"accounts", "phone"}},

@@ -173,6 +173,7 @@ const (
 	NoDataConnection Reason = "no_data_connection"  // none came
 	TLSFailed        Reason = "tls_failed"          // a handshake
 	TLSMissing       Reason = "tls_missing"         // USER in clear text
+	NotResumed       Reason = "tls_not_resumed"     // by a data connection, with session_reuse = "require"
 	StrangeData      Reason = "data_from_elsewhere" // a data connection from an address that has no session which waits for one
 	TooManyConns     Reason = "too_many_connections"
 	TooManyOfSource  Reason = "too_many_from_source"
@@ -191,7 +192,7 @@ func (r Reason) Known() bool {
 		ApproverBusy, ApprovalsPaused, TooManyApprovals, ApprovalDenied, ApprovalExpired, ApprovalFrozen, ApprovalLost, Revoked,
 		BadDecision, BadSignature, OtherRequest, TooLate, NotEnrolled, DecidedTwice,
 		PasswordExpired, MustChange, NotAtThisTime, SourceNotAllowed, NameNotAllowed,
-		OtherCertificate, BadCertificate, TLSFailed, TLSMissing, QuotaExceeded, DiskFull, TransferAborted, DataStalled, NoDataConnection, StrangeData, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
+		OtherCertificate, BadCertificate, TLSFailed, TLSMissing, QuotaExceeded, DiskFull, TransferAborted, DataStalled, NoDataConnection, NotResumed, StrangeData, TooManyConns, TooManyOfSource, TooManyCommands, LoginTimeout:
 		return true
 	}
 	return false

@@ -37,6 +37,7 @@ type control struct {
 	onlyEPSV  bool     // EPSV ALL was sent
 	named     bool     // USER was
 	last      string   // the command before
+	renames   bool     // if it is RNFR: it found a file
 	curl      curl
 	commands  commands
 
@@ -225,7 +226,14 @@ func (c *control) command(line string) (forLibrary []byte, err error) {
 // Write implements [net.Conn], for the library, which writes line by line.
 func (c *control) Write(p []byte) (int, error) {
 	if c.answered.Load() {
+		if !bytes.HasPrefix(p, []byte("229")) { // out of file descriptors, for example
+			c.session.service.options.Log.Warn("no data connection possible", "service", c.session.service.options.Name, "peer", c.session.peer, "err", strings.TrimSpace(string(p)))
+			c.session.closePassive(nil)
+		}
 		return len(p), nil
+	}
+	if c.session.asks() == "RNFR" {
+		c.renames = bytes.HasPrefix(p, []byte("350"))
 	}
 	err := c.write(c.mend(p))
 	c.session.replied()
@@ -263,14 +271,17 @@ func (c *control) drain() {
 	if !ok {
 		return
 	}
-	c.drained.Do(func() {
-		_ = conn.CloseWrite()
-		_ = conn.SetReadDeadline(time.Now().Add(replyTime))
-		_, _ = io.CopyN(io.Discard, conn, mostDrained)
-	})
+	c.drained.Do(func() { drain(conn, mostDrained) })
 }
 
-// mostDrained is how many bytes are read so.
+// drain reads what a client still sends, for a time, or up to so many bytes.
+func drain(conn *net.TCPConn, most int64) {
+	_ = conn.CloseWrite()
+	_ = conn.SetReadDeadline(time.Now().Add(replyTime))
+	_, _ = io.CopyN(io.Discard, conn, most)
+}
+
+// mostDrained is how many bytes are read so on a control connection.
 const mostDrained = 1 << 20
 
 // Close implements [net.Conn].

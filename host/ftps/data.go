@@ -3,6 +3,7 @@ package ftps
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -20,6 +21,9 @@ var (
 	errNoData  = errors.New("no data connection came")
 	errNoTLS   = errors.New("no TLS on the data connection")
 	errGivenUp = errors.New("the transfer was given up")
+	errNotOpen = errors.New("EPSV or PASV comes first")
+
+	errHandshake = errors.New("the TLS handshake failed")
 )
 
 // listen opens the port for the next data connection, on the control connection's own address. The one before is closed: its port may be
@@ -153,6 +157,7 @@ type dataConn struct {
 	once    sync.Once
 	tls     *tls.Conn // above it
 	reads   atomic.Int32
+	refused atomic.Bool  // an upload, while the client still sends
 	taken   atomic.Bool  // by a transfer: until then there is no time limit but the session's
 	armed   atomic.Int64 // when the deadlines were last set, in nanoseconds
 
@@ -175,7 +180,7 @@ func (c *dataConn) note(err error) {
 func (c *dataConn) why() error {
 	if c.reads.Load() > 0 { // else there was none
 		if err := c.tls.Handshake(); err != nil && !errors.Is(err, net.ErrClosed) {
-			return err
+			return fmt.Errorf("%w: %w", errHandshake, err)
 		}
 	}
 	if err := c.broken.Load(); err != nil {
@@ -309,6 +314,16 @@ func (c *dataConn) noMore() {
 	c.expected = 0
 }
 
+// allSent is nil if nothing waits any more: ABOR may have closed the connection with what was gathered.
+func (c *dataConn) allSent() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.gathered) > 0 {
+		return errGivenUp
+	}
+	return nil
+}
+
 // gathering writes by TLS to a data connection. RATIONALE.md, "Why do downloads gather TLS records?".
 type gathering struct {
 	*tls.Conn
@@ -348,7 +363,7 @@ func (g gathering) last(p []byte) error {
 		return err
 	}
 	g.raw.noMore()
-	return g.CloseWrite()
+	return errors.Join(g.CloseWrite(), g.raw.allSent())
 }
 
 // arm moves the deadlines, but not for each record: that would cost more than it is worth.
@@ -367,9 +382,27 @@ func (c *dataConn) arm() {
 // RemoteAddr implements [net.Conn].
 func (c *dataConn) RemoteAddr() net.Addr { return withoutZone(c.Conn.RemoteAddr()) }
 
-// Close implements [net.Conn].
-func (c *dataConn) Close() error {
-	err := c.Conn.Close()
+// Close implements [net.Conn]. What is unread would make it a reset, and a client that sends does not look for a reply then: so who sends a
+// file that there is no room for can go on for a moment.
+func (c *dataConn) Close() (err error) {
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if ok && c.refused.CompareAndSwap(true, false) {
+		go func() {
+			drain(tcp, math.MaxInt64)
+			_ = tcp.Close()
+		}()
+	} else {
+		err = c.Conn.Close()
+	}
 	c.once.Do(func() { c.session.transferEnds(c, c.why()) })
 	return err
+}
+
+// refuse has the data connection that an upload comes by closed so.
+func refuse(from io.Reader) {
+	if secured, ok := from.(*tls.Conn); ok {
+		if raw, ok := secured.NetConn().(*dataConn); ok {
+			raw.refused.Store(true)
+		}
+	}
 }

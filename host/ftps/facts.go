@@ -3,6 +3,7 @@ package ftps
 import (
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -15,6 +16,8 @@ func factNames() []string { return []string{"Type", "Size", "Modify", "Perm", "U
 // chooseFacts takes the argument of OPTS MLST: those of the names that we know are said from now on, and are the answer.
 func (sess *session) chooseFacts(names string) (chosen string) {
 	wanted := strings.Split(strings.ToUpper(names), ";")
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
 	sess.facts = slices.DeleteFunc(factNames(), func(name string) bool { return !slices.Contains(wanted, strings.ToUpper(name)) })
 	for _, name := range sess.facts {
 		chosen += name + ";"
@@ -22,12 +25,19 @@ func (sess *session) chooseFacts(names string) (chosen string) {
 	return chosen
 }
 
+func (sess *session) chosenFacts() []string {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.facts
+}
+
 // offered is the line of FEAT: an asterisk is behind each that is said.
 func (sess *session) offered() string {
 	var b strings.Builder
+	chosen := sess.chosenFacts()
 	for _, name := range factNames() {
 		b.WriteString(name)
-		if slices.Contains(sess.facts, name) {
+		if slices.Contains(chosen, name) {
 			b.WriteString("*")
 		}
 		b.WriteString(";")
@@ -35,10 +45,10 @@ func (sess *session) offered() string {
 	return b.String()
 }
 
-// factsOf is what MLST and MLSD say of a file, up to its name. Its path is absolute.
-func (f *files) factsOf(info os.FileInfo, name string) string {
+// say is what MLST and MLSD say of a file, up to its name. Its path is absolute.
+func (f *files) say(facts []string, info os.FileInfo, name string) string {
 	var b strings.Builder
-	for _, fact := range f.session.facts {
+	for _, fact := range facts {
 		b.WriteString(fact + "=" + f.fact(fact, info, name) + ";")
 	}
 	return b.String() + " "
@@ -55,8 +65,11 @@ func (f *files) fact(fact string, info os.FileInfo, name string) string {
 	case "UNIX.mode":
 		return fmt.Sprintf("%04o", info.Mode().Perm())
 	}
-	if info.IsDir() {
+	switch {
+	case info.IsDir():
 		return "dir"
+	case info.Mode()&os.ModeSymlink != 0:
+		return "OS.unix=symlink"
 	}
 	return "file"
 }
@@ -83,18 +96,35 @@ func folderRights() []right {
 	}
 }
 
-// perm are the letters for what the client may do by its permissions. The file system may still say no.
+// perm are the letters for what the client may do by its permissions. The file system may still say no, and other rules may be for other names in a folder.
 func (f *files) perm(info os.FileInfo, name string) string {
 	rights := fileRights()
 	if info.IsDir() {
 		rights = folderRights()
 	}
 	may, fixed := f.access.At(name), name == "/" || f.holdsMount(name)
+	within := may
+	if f.access.HasRules() {
+		within = f.access.At(path.Join(name, "a"))
+	}
 	letters := ""
 	for _, r := range rights {
-		if stays := fixed && strings.Contains("df", r.letter); may.Has(r.needs) && !stays {
-			letters += r.letter
+		switch r.letter {
+		case "c", "m", "p": // what is in the folder
+			if !within.Has(r.needs) {
+				continue
+			}
+		case "d", "f":
+			if fixed {
+				continue
+			}
+			fallthrough
+		default:
+			if !may.Has(r.needs) {
+				continue
+			}
 		}
+		letters += r.letter
 	}
 	return letters
 }
@@ -106,5 +136,5 @@ func (f *files) mlst(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "Listed:\n " + f.factsOf(info, name) + name + "\nEnd", nil
+	return "Listed:\n " + f.say(f.session.chosenFacts(), info, name) + name + "\nEnd", nil
 }

@@ -52,7 +52,7 @@ func TestFacts(t *testing.T) {
 			t.Errorf("%s: %q", command, got)
 		}
 	}
-	for command, want := range map[string]string{"MLST": "Perm=celmp;", "MLST /": "Perm=celmp;", "MLST look": "Perm=cdeflmp;", "MLST look/deep": "Perm=l;"} {
+	for command, want := range map[string]string{"MLST": "Perm=celmp;", "MLST /": "Perm=celmp;", "MLST look": "Perm=defl;", "MLST look/deep": "Perm=l;"} {
 		if got := c.cmd(250, "%s", command); !strings.Contains(got, " Type=dir;") || !strings.Contains(got, want) {
 			t.Errorf("%s: %q", command, got)
 		}

@@ -70,6 +70,8 @@ var (
 	errReserved = fmt.Errorf("%w: control characters in a name", ftpserver.ErrFileNameNotAllowed)
 	errFixed    = errors.New("the home folder and virtual folders stay as they are")
 	errLink     = errors.New("links can't be made here")
+
+	errElsewhere = fmt.Errorf("the link leads elsewhere: %w", fs.ErrNotExist)
 )
 
 // openFiles opens the home folder, and the virtual ones; the home is made if it is not there and may be.
@@ -283,7 +285,7 @@ func plain(err error) error {
 		err = linkErr.Err
 	}
 	if strings.Contains(err.Error(), "path escapes") { // os.Root has no exported error for it
-		return fs.ErrNotExist
+		return errElsewhere
 	}
 	return err
 }
@@ -311,20 +313,24 @@ func (f *files) Stat(name string) (os.FileInfo, error) {
 	if may&(policy.Read|policy.List|policy.Rename) == 0 && (err != nil || !info.IsDir()) {
 		return nil, errDenied
 	}
-	return info, plain(err)
+	if err != nil {
+		return nil, plain(err)
+	}
+	return named{info, info.Name()}, nil
 }
 
 // wildcard splits the argument of LIST and NLST, if its last part is a pattern.
 func (f *files) wildcard(name string) (folder, pattern string) {
 	command := f.session.asks()
-	if (command != "LIST" && command != "NLST") || !strings.ContainsAny(path.Base(name), "*?[") {
+	base := path.Base(name)
+	options := strings.HasPrefix(base, "-") && strings.Contains(base, " ") // as of ls, which the library takes away if there is no such file
+	if (command != "LIST" && command != "NLST") || options || !strings.ContainsAny(base, "*?[") {
 		return "", ""
 	}
 	return path.Dir(name), path.Base(name)
 }
 
-// ReadDir implements ftpserver.ClientDriverExtensionFileList. Links are shown as what they lead
-// to, and those that lead nowhere, or out, as empty files. What nothing may be done with is not shown.
+// ReadDir implements ftpserver.ClientDriverExtensionFileList. What nothing may be done with is not shown.
 func (f *files) ReadDir(name string) ([]os.FileInfo, error) {
 	pattern := "*"
 	if parent, p := f.wildcard(name); parent != "" {
@@ -348,7 +354,7 @@ func (f *files) ReadDir(name string) ([]os.FileInfo, error) {
 	return infos, plain(err)
 }
 
-// named is a file's information under the name of the link to it.
+// named is a file's information under a name, for lines of the library.
 type named struct {
 	os.FileInfo
 	name string
@@ -357,8 +363,10 @@ type named struct {
 // Name implements [os.FileInfo].
 func (n named) Name() string { return n.name }
 
-// Mode implements [os.FileInfo].
-func (n named) Mode() os.FileMode { return n.FileInfo.Mode() &^ fs.ModeSymlink }
+// Mode implements [os.FileInfo], without what Go writes in a way of its own.
+func (n named) Mode() os.FileMode {
+	return n.FileInfo.Mode() & (fs.ModeDir | fs.ModePerm)
+}
 
 // Mkdir implements afero.Fs.
 func (f *files) Mkdir(name string, _ os.FileMode) error {

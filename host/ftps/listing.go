@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -36,8 +37,13 @@ func (f *files) list(p place, visible func(name string) bool, virtual []os.FileI
 	case line == nil && l.dir != nil: // for a reply, which is in memory
 		l.close()
 		return nil, errLargeFolder
-	case line == nil, len(l.entries) == 0 && l.dir == nil:
+	case line == nil:
+		for i, info := range l.entries {
+			l.entries[i] = named{info, info.Name()}
+		}
 		return l.entries, nil
+	case len(l.entries) == 0 && l.dir == nil:
+		return nil, nil
 	}
 	l.line = line
 	f.mu.Lock()
@@ -61,7 +67,7 @@ func (f *files) takeListing() *listing {
 	return l
 }
 
-// shown are the entries that are visible. Links are shown as what they lead to.
+// shown are the entries that are visible.
 func (p place) shown(infos []os.FileInfo, visible func(name string) bool) []os.FileInfo {
 	kept := infos[:0]
 	for _, info := range infos {
@@ -69,34 +75,73 @@ func (p place) shown(infos []os.FileInfo, visible func(name string) bool) []os.F
 			continue
 		}
 		if info.Mode()&fs.ModeSymlink != 0 {
-			target, err := p.root.Stat(path.Join(p.rel, info.Name()))
-			if err != nil {
-				target = info
-			}
-			info = named{target, info.Name()}
+			info = p.link(info)
 		}
 		kept = append(kept, info)
 	}
 	return kept
 }
 
+// link is a symbolic link as the link that it is: a client that deletes a folder must not follow it.
+type link struct {
+	os.FileInfo
+	to string
+}
+
+// link reads where a link leads to. What is absolute leads out of the home, by a path of the server.
+func (p place) link(info os.FileInfo) link {
+	to, err := p.root.Readlink(path.Join(p.rel, info.Name()))
+	if err != nil || path.IsAbs(to) || strings.ContainsAny(to, "\r\n") {
+		to = "elsewhere"
+	}
+	return link{info, to}
+}
+
+// lsLine is a line of LIST, as ls writes it: with the time of this year, and the year of others.
+func lsLine(i os.FileInfo, now time.Time) string {
+	layout := "Jan _2 15:04"
+	if age := now.Sub(i.ModTime()); age > 180*24*time.Hour || age < -24*time.Hour {
+		layout = "Jan _2  2006"
+	}
+	name := i.Name()
+	if l, ok := i.(link); ok {
+		name += " -> " + l.to
+	}
+	return fmt.Sprintf("%s 1 ftp ftp %12d %s %s", lsMode(i.Mode()), i.Size(), i.ModTime().Format(layout), name)
+}
+
+// lsMode is a mode as clients know it from ls. Go writes others.
+func lsMode(mode fs.FileMode) string {
+	kind := "-"
+	switch mode.Type() {
+	case fs.ModeDir:
+		kind = "d"
+	case fs.ModeSymlink:
+		kind = "l"
+	case fs.ModeNamedPipe:
+		kind = "p"
+	case fs.ModeSocket:
+		kind = "s"
+	case fs.ModeDevice:
+		kind = "b"
+	case fs.ModeDevice | fs.ModeCharDevice:
+		kind = "c"
+	}
+	return kind + mode.Perm().String()[1:]
+}
+
 // lineFormat writes the entries of a folder for the command that asks, on a data connection; nil: it has none.
 func (f *files) lineFormat(folder string) (func(os.FileInfo) string, error) {
 	switch f.session.asks() {
 	case "MLSD":
-		return func(i os.FileInfo) string { return f.factsOf(i, path.Join(folder, i.Name())) + i.Name() }, nil
+		facts := f.session.chosenFacts()
+		return func(i os.FileInfo) string { return f.say(facts, i, path.Join(folder, i.Name())) + i.Name() }, nil
 	case "NLST":
 		below, err := filepath.Rel(f.client.Path(), folder)
 		return func(i os.FileInfo) string { return path.Join(below, i.Name()) }, err
 	case "LIST":
-		connected := f.session.connected
-		return func(i os.FileInfo) string {
-			layout := "Jan _2 15:04"
-			if connected.Sub(i.ModTime()) > 180*24*time.Hour {
-				layout = "Jan _2  2006"
-			}
-			return fmt.Sprintf("%s 1 ftp ftp %12d %s %s", i.Mode(), i.Size(), i.ModTime().Format(layout), i.Name())
-		}, nil
+		now := time.Now()
+		return func(i os.FileInfo) string { return lsLine(i, now) }, nil
 	}
 	return nil, nil
 }
@@ -117,19 +162,22 @@ func (l *listing) open() (err error) {
 	if l.dir, err = l.place.root.Open(l.place.rel); err != nil {
 		return err
 	}
-	return l.read(entriesAtOnce + 1)
+	for err == nil && l.more() && len(l.entries) <= entriesAtOnce {
+		err = l.read()
+	}
+	return err
 }
 
-// read adds so many entries, or all that are left.
-func (l *listing) read(most int) error {
+// read adds some entries. Only io.EOF is the end: those that are gone when they are looked at make a batch short.
+func (l *listing) read() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.dir == nil {
 		return fs.ErrClosed
 	}
-	infos, err := l.dir.Readdir(most)
+	infos, err := l.dir.Readdir(entriesAtOnce)
 	l.entries = append(l.entries, l.place.shown(infos, l.visible)...)
-	if err != nil || len(infos) < most {
+	if err != nil {
 		_ = l.dir.Close()
 		l.dir = nil
 	}
@@ -159,13 +207,15 @@ func (l *listing) writeTo(w io.Writer) error {
 	out := bufio.NewWriterSize(w, tlsRecord)
 	for {
 		for _, info := range l.entries {
-			_, _ = out.WriteString(l.line(info) + "\r\n") // out keeps the error
+			if _, err := out.WriteString(l.line(info) + "\r\n"); err != nil {
+				return err
+			}
 		}
 		l.entries = l.entries[:0]
 		if !l.more() {
 			return out.Flush()
 		}
-		if err := l.read(entriesAtOnce); err != nil {
+		if err := l.read(); err != nil {
 			return plain(err)
 		}
 	}

@@ -196,7 +196,10 @@ func (s *sharedPort) serve() {
 		case err != nil: // out of file descriptors, for example
 			time.Sleep(10 * time.Millisecond)
 		default:
-			if !s.give(conn) {
+			switch {
+			case hungUp(conn): // from a place that somebody has given up
+				_ = conn.Close()
+			case !s.give(conn):
 				s.stranger(conn)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
@@ -60,7 +61,7 @@ func (c *control) reply(command, param string) (code int, text string) {
 		return c.dataPort(command, word)
 	case command == "MLST":
 		return c.mlst(param)
-	case command == "RNTO" && c.last != "RNFR":
+	case command == "RNTO" && (c.last != "RNFR" || !c.renames):
 		return ftpserver.StatusBadCommandSequence, "RNFR comes first."
 	case command == "REST":
 		if n, err := strconv.ParseInt(word, 10, 64); err != nil || n < 0 {
@@ -216,7 +217,9 @@ func (c *control) mend(line []byte) []byte {
 	switch code {
 	case "":
 		return []byte(c.mendListed(" " + text))
-	case "425", "450", "550", "501":
+	case "200", "250":
+		text = plainly(text)
+	case "425", "450", "550", "552", "553", "501":
 		code, text = c.mendRefusal(code, text)
 	case "257":
 		if quoted, ok := strings.CutPrefix(text, "Created dir "); ok { // RFC 959, appendix II: the name comes first
@@ -226,6 +229,23 @@ func (c *control) mend(line []byte) []byte {
 		return line
 	}
 	return []byte(code + " " + text)
+}
+
+// plainly is what the library says when all is well.
+func plainly(text string) string {
+	for _, m := range [][2]string{
+		{"Done !", "Done."},
+		{"Good to know", "Noted."},
+		{"I'm in UTF8 only anyway", "Names are UTF-8."},
+	} {
+		if rest, ok := strings.CutPrefix(text, m[0]); ok {
+			return m[1] + rest
+		}
+	}
+	if folder, ok := strings.CutPrefix(text, "CD worked on "); ok {
+		return "The working folder is " + folder
+	}
+	return text
 }
 
 // mendListed is for lines of FEAT, and of STAT of a folder.
@@ -268,6 +288,7 @@ func (c *control) mendRefusal(code, text string) (string, string) {
 	for _, m := range []struct{ begins, code, says string }{
 		{"Could not access file: driver error: calling GetHandle: ", code, "Not opened: "},
 		{"Could not list: file access error: couldn't stat: ", "550", "Not listed: "}, // lftp tries for ever after 450
+		{"Could not list: listing a file isn't allowed", "501", "MLSD is for folders, and MLST for files."},
 		{"Could not list: ", "550", "Not listed: "},
 		{"Could not STAT: ", "550", "Not listed: "},
 		{"Couldn't alloInt: ", code, "No room: "},
@@ -277,9 +298,18 @@ func (c *control) mendRefusal(code, text string) (string, string) {
 			return m.code, m.says + rest
 		}
 	}
-	switch {
+	if rest, ok := strings.CutPrefix(text, "Issue during transfer: network error: error transferring data: "); ok && code == "552" {
+		return code, "Not stored: " + rest
+	}
+	switch _, why, _ := strings.Cut(text, ", err: "); {
 	case strings.HasPrefix(text, "Couldn't parse size: "):
 		return code, "A number is expected.\r\n"
+	case strings.HasPrefix(text, "Couldn't parse mtime, "):
+		return code, "A time is expected, YYYYMMDDhhmmss in UTC.\r\n"
+	case strings.HasPrefix(text, "Couldn't set mtime "):
+		return code, "Time not changed: " + why
+	case strings.HasPrefix(text, "SIZE not allowed in ASCII mode"):
+		return code, "SIZE is for TYPE I.\r\n"
 	case code == "425", strings.HasPrefix(text, "Issue during transfer: "):
 		code, text = broken(c.session.whyBroken(), code, text)
 	}
@@ -296,6 +326,8 @@ func broken(why error, code, text string) (string, string) {
 	switch {
 	case errors.Is(why, errNoData):
 		code, text = "425", "No data connection came."
+	case errors.Is(why, errNotOpen):
+		code, text = "425", "EPSV or PASV comes first."
 	case errors.Is(why, errGivenUp):
 		code, text = "425", "The transfer was given up."
 	case errors.Is(why, errNotResumed):
@@ -304,7 +336,11 @@ func broken(why error, code, text string) (string, string) {
 		code, text = strconv.Itoa(statusNotProtected), "The data connection does not begin with TLS: PROT P."
 	case errors.Is(why, os.ErrDeadlineExceeded):
 		code, text = "426", "The transfer is given up: nothing moved for too long."
-	case errors.Is(why, errCut), errors.As(why, &network):
+	case errors.Is(why, errCut), errors.Is(why, syscall.ECONNRESET), errors.Is(why, syscall.EPIPE):
+		code, text = "426", "The data connection was cut."
+	case errors.Is(why, errHandshake):
+		code, text = "425", "TLS on the data connection failed."
+	case errors.As(why, &network):
 		code, text = "426", "The data connection was cut."
 	default:
 		return code, text

@@ -24,6 +24,9 @@ func TestReplies(t *testing.T) {
 		t.Error("FEAT offers active mode")
 	}
 	c.store("STOR x", "content")
+	if got := c.cmd(425, "RETR x"); got != "EPSV or PASV comes first." {
+		t.Errorf("%q", got)
+	}
 	for _, r := range []struct {
 		line string
 		code int
@@ -47,6 +50,12 @@ func TestReplies(t *testing.T) {
 		{"RNTO nope/d", 550, ""},
 		{"RNTO e", 503, "RNFR comes first."},
 		{"XCUP", 250, ""},
+		{"RNFR d", 350, ""},
+		{"RNFR nope", 550, ""},
+		{"RNTO e", 503, "RNFR comes first."},
+		{"MFMT 2020 x", 501, "A time is expected, YYYYMMDDhhmmss in UTC."},
+		{"MFMT 20200101000000 nope", 550, "Time not changed: "},
+		{"STOR a\tb", 553, "Not opened: filename not allowed: control characters in a name"},
 		{"CCC", 502, "This command is not implemented."},
 		{"STAT nope", 550, "Not listed: no such file or directory"},
 		{"LIST nope", 550, "Not listed: no such file or directory"},
@@ -62,6 +71,17 @@ func TestReplies(t *testing.T) {
 	if got := c.cmd(213, "STAT SHA-256;"); !strings.HasSuffix(got, " SHA-256;\nEnd") {
 		t.Errorf("%q", got)
 	}
+	c.cmd(200, "TYPE A")
+	if got := c.cmd(550, "SIZE x"); got != "SIZE is for TYPE I." {
+		t.Errorf("%q", got)
+	}
+	c.cmd(200, "TYPE I")
+	c.epsv()
+	if got := c.cmd(501, "MLSD x"); got != "MLSD is for folders, and MLST for files." {
+		t.Errorf("%q", got)
+	}
+	c.store("STOR blank ", "behind the name")
+	c.cmd(200, "SITE CHMOD 600 blank ")
 	c.cmd(200, "EPSV ALL")
 	c.cmd(503, "PASV")
 	c.epsv()

@@ -2,6 +2,7 @@ package ftps
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"maps"
 	"net"
@@ -45,15 +46,14 @@ type session struct {
 	counted     string     // the user that takeUser counted; guarded by the service
 	told        bool       // of a refused certificate
 	asked       string     // see asks
-	aborted     bool       // the client sent ABOR for the transfer
+	facts       []string   // of MLST and MLSD; OPTS makes others
+	fate        *fate      // of the transfer
 	starting    bool       // a transfer's command is the library's, and it has not said anything of it
 	ends        bool       // see over
 	handshaking bool       // the control connection is about to get TLS, or has it
 	turn        *sync.Cond // of mu: a reply was written, or the session ends
 	noData      error      // why the last transfer had none, or not all
 	unsaid      bool       // a transfer ended and its reply is not written yet
-
-	facts []string // of MLST and MLSD; they change with OPTS, and so never beside a transfer
 
 	filesUp, filesDown, received, sent, dataConns, dataResumed atomic.Int64
 
@@ -226,6 +226,7 @@ func (sess *session) awaitTurn(command, param string) (transfers, alive bool) {
 		return false, true
 	}
 	if command == "ABOR" {
+		sess.abort()
 		sess.closePassive(nil) // the library would wait until the data connection comes, or does not
 	}
 	urgent := command == "ABOR" || command == "QUIT"
@@ -239,7 +240,6 @@ func (sess *session) awaitTurn(command, param string) (transfers, alive bool) {
 	if !urgent {
 		sess.asked = command
 	}
-	sess.aborted = sess.aborted || command == "ABOR"
 	return len(sess.data) > 0, !sess.ends
 }
 
@@ -261,9 +261,31 @@ func (sess *session) handOver(command string) {
 		sess.mu.Lock()
 		defer sess.mu.Unlock()
 		sess.starting = sess.files != nil
-		sess.noData = errGivenUp // unless it gets further
-		sess.aborted = false
+		sess.noData = errNotOpen // unless it gets further
+		sess.fate = &fate{}
 	}
+}
+
+// fate is what happens to one transfer, guarded by its session's lock.
+type fate struct{ aborted, connected bool }
+
+// abort notes that the client wants no more of a transfer, if there is one.
+func (sess *session) abort() {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.fate == nil || !sess.starting && len(sess.data) == 0 {
+		return
+	}
+	sess.fate.aborted = true
+	if errors.Is(sess.noData, errNotOpen) {
+		sess.noData = errGivenUp
+	}
+}
+
+func (sess *session) transfer() *fate {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.fate
 }
 
 // asks is the command that the library is about, or we are, also while it is aborted.
@@ -292,6 +314,9 @@ func (sess *session) transferBegins(conn *dataConn) bool {
 		sess.data = map[*dataConn]bool{}
 	}
 	sess.data[conn] = true
+	if sess.fate != nil {
+		sess.fate.connected = true
+	}
 	return true
 }
 

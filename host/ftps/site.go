@@ -19,7 +19,7 @@ import (
 // Site implements ftpserver.ClientDriverExtensionSite: the library's own SITE makes links,
 // changes owners, and removes whole trees.
 func (f *files) Site(param string) *ftpserver.AnswerCommand {
-	command, rest, _ := strings.Cut(strings.TrimSpace(param), " ")
+	command, rest, _ := strings.Cut(strings.TrimLeft(param, " "), " ")
 	switch strings.ToUpper(command) {
 	case "CHMOD":
 		digits, name, _ := strings.Cut(rest, " ")

@@ -226,12 +226,15 @@ func (f *files) sweep(root *os.Root) {
 // moved is what the event of a transfer says.
 type moved struct {
 	name    string
+	fate    *fate
 	start   time.Time
 	bytes   int64
 	digests digests // of a file that comes or goes whole
 }
 
-func (f *files) moving(name string) moved { return moved{name: name, start: time.Now()} }
+func (f *files) moving(name string) moved {
+	return moved{name: name, fate: f.session.transfer(), start: time.Now()}
+}
 
 // arriving is moving for a file that comes whole.
 func (f *files) arriving(name string) moved {
@@ -258,27 +261,43 @@ func fullness(err error) events.Reason {
 }
 
 // interruption says why a transfer ended before its end: with its session, or by an error.
-func (sess *session) interruption(err error) events.Reason {
+func (sess *session) interruption(of *fate, err error) events.Reason {
 	sess.mu.Lock()
-	why, aborted := sess.why, sess.aborted
+	why, over, fate := sess.why, sess.ends, *of
+	var conn *dataConn
+	for conn = range sess.data { // there is one at most
+		break
+	}
 	sess.mu.Unlock()
+	if conn != nil {
+		err = errors.Join(err, conn.why())
+	}
 	var noTLS tls.RecordHeaderError
-	var alert tls.AlertError
 	var network net.Error
 	switch full := fullness(err); {
 	case full != "":
 		return full
 	case why != "":
 		return why
-	case aborted, errors.Is(err, errGivenUp):
+	case fate.aborted:
 		return events.TransferAborted
-	case errors.Is(err, errNoData):
+	case over:
+		return events.ConnectionLost
+	case errors.Is(err, errGivenUp):
+		return events.TransferAborted
+	case !fate.connected:
 		return events.NoDataConnection
-	case errors.Is(err, errNoTLS), errors.Is(err, errNotResumed), errors.As(err, &noTLS), errors.As(err, &alert):
+	case errors.Is(err, errNotResumed):
+		return events.NotResumed
+	case errors.Is(err, errNoTLS), errors.As(err, &noTLS):
 		return events.TLSFailed
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return events.DataStalled
-	case errors.Is(err, errCut), errors.Is(err, net.ErrClosed), errors.As(err, &network):
+	case errors.Is(err, errCut), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return events.ConnectionLost
+	case errors.Is(err, errHandshake):
+		return events.TLSFailed
+	case errors.Is(err, net.ErrClosed), errors.As(err, &network):
 		return events.ConnectionLost
 	}
 	return events.InternalError
@@ -323,13 +342,11 @@ func (d *download) WriteTo(w io.Writer) (int64, error) {
 	buf, sealed := d.files.service.buffers.Get().(*[]byte), d.files.service.buffers.Get().(*[]byte)
 	defer d.files.service.buffers.Put(buf)
 	defer d.files.service.buffers.Put(sealed)
-	from := d.files.session.slowed(&yielding{from: d.File}, d.files.session.rates.down)
+	from := d.files.session.slowed(&yielding{from: counted{d}}, d.files.session.rates.down)
 	for _, digest := range d.digests {
 		from = io.TeeReader(from, digest)
 	}
-	n, err := deliver(gathered(w, *sealed), from, *buf)
-	d.count(n)
-	return n, err
+	return deliver(gathered(w, *sealed), from, *buf)
 }
 
 // deliver copies a file. One that fits into a record of TLS goes with TLS's goodbye.
@@ -343,7 +360,10 @@ func deliver(w io.Writer, from io.Reader, buf []byte) (int64, error) {
 	case errors.Is(err, io.EOF): // the library has a handshake for nothing
 		return 0, nil
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return int64(n), to.last(buf[:n])
+		if err := to.last(buf[:n]); err != nil {
+			return 0, err
+		}
+		return int64(n), nil
 	case err != nil:
 		return 0, err
 	}
@@ -371,6 +391,16 @@ func (y *yielding) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// counted reads the file for the client.
+type counted struct{ *download }
+
+// Read implements [io.Reader].
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.File.Read(p)
+	c.count(int64(n))
+	return n, err
+}
+
 func (d *download) count(n int64) {
 	d.bytes += n
 	if d.counts {
@@ -389,7 +419,7 @@ func (d *download) Close() error {
 		if d.failed == nil {
 			d.files.session.filesDown.Add(1)
 		} else {
-			what, why = events.FileInterruptedType, d.files.session.interruption(d.failed)
+			what, why = events.FileInterruptedType, d.files.session.interruption(d.fate, d.failed)
 		}
 		d.files.tell(d.moved, what, "down", why)
 	}
@@ -434,6 +464,7 @@ func (u *upload) ReadFrom(r io.Reader) (total int64, err error) {
 	defer u.files.service.buffers.Put(second)
 	var summing sync.WaitGroup
 	defer summing.Wait()
+	from := r
 	r = u.files.session.slowed(r, u.files.session.rates.up)
 	for buf, next := *first, *second; ; buf, next = next, buf {
 		if total > 0 {
@@ -442,6 +473,7 @@ func (u *upload) ReadFrom(r io.Reader) (total int64, err error) {
 		n, readErr := fill(r, buf)
 		if n > 0 {
 			if _, err := u.write(buf[:n]); err != nil {
+				refuse(from)
 				return total, err
 			}
 			summing.Wait() // of the one before, whose buffer is filled next
@@ -515,7 +547,7 @@ func (u *upload) Close() error {
 		u.files.session.filesUp.Add(1)
 		u.files.rememberUpload(u)
 	} else {
-		what, why = events.FileInterruptedType, u.files.session.interruption(failed)
+		what, why = events.FileInterruptedType, u.files.session.interruption(u.fate, failed)
 	}
 	u.files.tell(u.moved, what, "up", why)
 	return err
