@@ -71,6 +71,7 @@ func (d *driver) ClientConnected(client ftpserver.ClientContext) (string, error)
 
 // ClientDisconnected implements ftpserver.MainDriver.
 func (d *driver) ClientDisconnected(ftpserver.ClientContext) {
+	d.session.over()
 	d.session.closePassive(nil) // the library would wait for it
 	_ = d.session.listener.Close()
 }

@@ -93,7 +93,7 @@ func TestFileEvents(t *testing.T) {
 
 // Whoever reads that a transfer was interrupted reads why.
 func TestWhyATransferEnds(t *testing.T) {
-	for want, end := range map[events.Reason]func(f *fixture, c *client, conn *tls.Conn){
+	for want, end := range map[events.Reason]func(*fixture, *client, *tls.Conn){
 		events.ConnectionLost:   func(_ *fixture, _ *client, conn *tls.Conn) { _ = conn.NetConn().Close() },
 		events.TransferAborted:  func(_ *fixture, c *client, _ *tls.Conn) { _ = c.text.PrintfLine("ABOR") },
 		events.Revoked:          func(f *fixture, _ *client, _ *tls.Conn) { f.service.CloseSessions("alice") },
@@ -127,4 +127,43 @@ func TestWhyATransferEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The same for one that never gets as far as its data.
+func TestWhyATransferDoesNotBegin(t *testing.T) {
+	refusing := func(c *client) {
+		addr := c.epsv()
+		_ = c.text.PrintfLine("STOR x")
+		conn, done := c.connect(addr)
+		defer done()
+		c.expect(150)
+		if err := tls.Client(conn.NetConn(), &tls.Config{ServerName: "somebody.else"}).Handshake(); err == nil {
+			c.f.Error("the certificate is believed")
+		}
+		c.expect(425)
+	}
+	for name, one := range map[string]struct {
+		want events.Reason
+		does func(*client)
+	}{
+		"no EPSV":               {events.NoDataConnection, func(c *client) { c.cmd(425, "STOR x") }},
+		"EPSV, but ABOR":        {events.NoDataConnection, func(c *client) { c.epsv(); c.cmd(226, "ABOR"); c.cmd(425, "STOR x") }},
+		"ABOR behind it":        {events.TransferAborted, func(c *client) { c.epsv(); _ = c.text.PrintfLine("STOR x\r\nABOR"); c.expect(425); c.expect(226) }},
+		"the client goes":       {events.ConnectionLost, func(c *client) { c.epsv(); _ = c.text.PrintfLine("STOR x"); c.hangUp() }},
+		"a certificate refused": {events.TLSFailed, refusing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			one.does(f.login())
+			if got := f.fileEvents(1)[0]; got.Reason != one.want || got.Bytes != 0 {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+// hangUp closes the control connection, when a transfer waits.
+func (c *client) hangUp() {
+	time.Sleep(100 * time.Millisecond) // or before it does, which is the same to a client
+	_ = c.raw.(*tls.Conn).NetConn().Close()
 }

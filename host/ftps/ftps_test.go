@@ -311,6 +311,15 @@ func (c *client) fetch(command string) string {
 	return string(content)
 }
 
+// mustHome makes the home, which the first login would.
+func (f *fixture) mustHome() string {
+	f.Helper()
+	if err := os.MkdirAll(f.home, 0o755); err != nil {
+		f.Fatal(err)
+	}
+	return f.home
+}
+
 func (f *fixture) file(name string) string {
 	f.Helper()
 	content, err := os.ReadFile(filepath.Join(f.home, name))

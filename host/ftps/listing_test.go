@@ -155,3 +155,68 @@ func TestLinesOfUnusualFiles(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What stays in a folder is listed, whatever comes and goes beside it meanwhile.
+func TestListingWhileFilesComeAndGo(t *testing.T) {
+	f := newFixture(t)
+	c := f.login()
+	const stay = 2500
+	for i := range stay {
+		if err := os.WriteFile(filepath.Join(f.home, fmt.Sprintf("stays %04d", i)), nil, 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			file := filepath.Join(f.home, fmt.Sprint("goes ", i%50))
+			if os.WriteFile(file, nil, 0o640) != nil || os.Remove(file) != nil {
+				return
+			}
+		}
+	}()
+	for range 20 {
+		for _, command := range []string{"LIST", "NLST", "MLSD"} {
+			if n := strings.Count(c.fetch(command), "stays "); n != stay {
+				t.Errorf("%s: %d of %d files", command, n, stay)
+			}
+		}
+	}
+	close(stop)
+	<-stopped
+}
+
+// A listing ends with its connection, and facts may change behind ABOR.
+func TestABORInAListing(t *testing.T) {
+	f := newFixture(t)
+	for i := range 20_000 {
+		if err := os.WriteFile(filepath.Join(f.mustHome(), fmt.Sprintf("%0200d", i)), nil, 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := f.login()
+	for _, facts := range []string{"Type;", "Type;Size;Modify;Perm;UNIX.mode;"} {
+		conn := c.data("MLSD")
+		if _, err := io.ReadFull(conn, make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.text.PrintfLine("ABOR\r\nOPTS MLST %s", facts); err != nil {
+			t.Fatal(err)
+		}
+		for code := 0; code != 200; {
+			if code, _, _ = c.text.ReadResponse(0); code == 0 {
+				t.Fatal("the session is gone")
+			}
+		}
+		_ = conn.NetConn().Close()
+	}
+	if n := strings.Count(c.fetch("NLST"), "\r\n"); n != 20_000 {
+		t.Errorf("%d files", n)
+	}
+}

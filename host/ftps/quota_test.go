@@ -208,3 +208,25 @@ func TestQuotaIsShared(t *testing.T) {
 		t.Errorf("%d bytes are there, of %d files", size, stored)
 	}
 }
+
+// Who sends a file that there is no room for hears so, and is not cut in the middle: clients would try again and again.
+func TestRefusedUploadHearsWhy(t *testing.T) {
+	f := newFixture(t)
+	f.authority.limits = policy.Limits{Bytes: 1 << 20}
+	for _, atomic := range []string{"STOR x", "APPE y"} {
+		c := f.login()
+		conn := c.data("%s", atomic)
+		piece := make([]byte, 1<<20)
+		for range 64 {
+			if _, err := conn.Write(piece); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = conn.CloseWrite()
+		if got := c.expect(552); !strings.HasPrefix(got, "Not stored: storage limit exceeded: the quota of 1048576 bytes") {
+			t.Errorf("%q", got)
+		}
+		_ = conn.NetConn().Close()
+		c.cmd(250, "CWD /")
+	}
+}
