@@ -102,6 +102,7 @@ type Bus struct {
 	stop    context.CancelFunc // of what runs in the background
 	working sync.WaitGroup
 	written chan struct{} // closed when the notes are
+	waiting atomic.Int64  // notes that are not written yet
 	mu      sync.Mutex
 	closed  bool
 	dropped int64
@@ -187,11 +188,13 @@ func (b *Bus) Note(data events.Payload) {
 	for {
 		select {
 		case b.notes <- e:
+			b.waiting.Add(1)
 			return
 		default:
 		}
 		select {
 		case old := <-b.notes:
+			b.waiting.Add(-1)
 			b.dropped++
 			b.missing[old.Data.EventType().Stream()]++
 		default:
@@ -214,6 +217,20 @@ func (b *Bus) writeNotes(ctx context.Context) {
 		}
 		if err := b.publish(ctx, e, false); err != nil && !errors.Is(err, ErrBroken) {
 			b.options.Log.Warn("event not stored", "type", e.Data.EventType(), "err", err)
+		}
+		b.waiting.Add(-1)
+	}
+}
+
+// Drain waits until what was noted so far is written, or the context ends.
+func (b *Bus) Drain(ctx context.Context) {
+	ticker := time.NewTicker(gather / 4)
+	defer ticker.Stop()
+	for b.waiting.Load() > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -68,10 +68,13 @@ func (f *files) fact(fact string, info os.FileInfo, name string) string {
 	switch {
 	case info.IsDir():
 		return "dir"
-	case info.Mode()&os.ModeSymlink != 0:
-		return "OS.unix=symlink"
+	case info.Mode()&os.ModeSymlink == 0:
+		return "file"
 	}
-	return "file"
+	if l, ok := info.(link); ok && l.to != elsewhere && !strings.ContainsAny(l.to, " ;") {
+		return "OS.unix=slink:" + l.to // so lftp and FileZilla know where to
+	}
+	return "OS.unix=symlink"
 }
 
 // right is a letter of the fact Perm (RFC 3659, section 7.5.5) with what it takes.

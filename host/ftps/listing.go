@@ -92,10 +92,13 @@ type link struct {
 func (p place) link(info os.FileInfo) link {
 	to, err := p.root.Readlink(path.Join(p.rel, info.Name()))
 	if err != nil || path.IsAbs(to) || strings.ContainsAny(to, "\r\n") {
-		to = "elsewhere"
+		to = elsewhere
 	}
 	return link{info, to}
 }
+
+// elsewhere is what is said of other links.
+const elsewhere = "elsewhere"
 
 // lsLine is a line of LIST, as ls writes it: with the time of this year, and the year of others.
 func lsLine(i os.FileInfo, now time.Time) string {

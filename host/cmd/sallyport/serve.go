@@ -157,6 +157,9 @@ func doubleProcs() {
 	}
 }
 
+// drainTimeout is how long events may take, at the end, that nobody has waited for.
+const drainTimeout = 2 * time.Second
+
 // socketTimeout is how long calls on the administration socket may still take at the end.
 const socketTimeout = 2 * time.Second
 
@@ -268,6 +271,9 @@ func (r *running) run(ctx context.Context) {
 	serving.Wait()
 	r.authority.Finish(context.WithoutCancel(ctx))
 	r.stopping.Store(true)
+	limit, cancel = context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	r.bus.Drain(limit) // who follows events reads how the sessions ended before it reads that the server did
+	cancel()
 	stopped := &events.ServerStopped{Name: r.config().Server.Name, UptimeMS: time.Since(start).Milliseconds()}
 	if err := r.bus.Store(context.WithoutCancel(ctx), stopped); err != nil {
 		r.log.Error("last event not stored", "err", err)
