@@ -355,29 +355,37 @@ func (b *peerBench) idleSessions() {
 func (b *peerBench) loginsUnderLoad() {
 	b.fill()
 	columns := b.columns("median ms", "less", "p99 ms", "less")
-	for i, c := range b.all {
-		var loading []*exec.Cmd
-		for range 4 { // in processes of their own, so that what is measured does not wait for them in ours
-			load := exec.Command("curl", "-s", "-k", "--ssl-reqd", "--user", c.user(0)+":"+c.password, "-o", "/dev/null", "ftp://"+c.addr+"/endless.bin")
-			if err := load.Start(); err != nil {
-				b.t.Fatal(err)
-			}
-			loading = append(loading, load)
+	for range 3 { // the slowest hundredth of a few hundred is two of them
+		for i, c := range b.all {
+			took := b.underLoad(c, 200)
+			columns[0].values[i] = append(columns[0].values[i], took[len(took)/2])
+			columns[1].values[i] = append(columns[1].values[i], took[len(took)*99/100])
 		}
-		time.Sleep(time.Second)
-		var took []float64
-		for range 200 {
-			start := time.Now()
-			conn, _ := c.login(b.t, 0)
-			took = append(took, ms(time.Since(start)))
-			_ = conn.Close()
-		}
-		for _, load := range loading {
-			_ = load.Process.Kill()
-			_ = load.Wait()
-		}
-		slices.Sort(took)
-		columns[0].values[i], columns[1].values[i] = []float64{took[len(took)/2]}, []float64{took[len(took)*99/100]}
 	}
-	b.print("A login while curl fetches a file without an end over each of four sessions, 200 logins", columns)
+	b.print("A login while curl fetches a file without an end over each of four sessions, 200 logins, medians of three", columns)
+}
+
+// underLoad is how many milliseconds logins took, sorted.
+func (b *peerBench) underLoad(c *contestant, logins int) (took []float64) {
+	var loading []*exec.Cmd
+	for range 4 { // in processes of their own, so that what is measured does not wait for them in ours
+		load := exec.Command("curl", "-s", "-k", "--ssl-reqd", "--user", c.user(0)+":"+c.password, "-o", "/dev/null", "ftp://"+c.addr+"/endless.bin")
+		if err := load.Start(); err != nil {
+			b.t.Fatal(err)
+		}
+		loading = append(loading, load)
+	}
+	time.Sleep(time.Second)
+	for range logins {
+		start := time.Now()
+		conn, _ := c.login(b.t, 0)
+		took = append(took, ms(time.Since(start)))
+		_ = conn.Close()
+	}
+	for _, load := range loading {
+		_ = load.Process.Kill()
+		_ = load.Wait()
+	}
+	slices.Sort(took)
+	return took
 }
