@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,13 +22,16 @@ const entriesAtOnce = 1000
 
 var errLargeFolder = fmt.Errorf("it holds more than %d files: use MLSD or LIST", entriesAtOnce)
 
-// list reads what of a folder is visible, and the virtual folders in it. For a data connection that is one listing, the rest of which is
-// read while it is sent.
+// list reads what of a folder is visible, and the virtual folders in it, sorted if it is not large. For a data connection that is one listing,
+// the rest of which is read while it is sent.
 func (f *files) list(p place, visible func(name string) bool, virtual []os.FileInfo) ([]os.FileInfo, error) {
 	f.endListing()
 	l := &listing{place: p, visible: visible, entries: virtual}
 	if err := l.open(); err != nil && (len(virtual) == 0 || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
+	}
+	if l.dir == nil {
+		slices.SortFunc(l.entries, func(a, b os.FileInfo) int { return strings.Compare(a.Name(), b.Name()) })
 	}
 	line, err := f.lineFormat(p.name)
 	switch {

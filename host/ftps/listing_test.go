@@ -124,6 +124,9 @@ func TestLinesOfUnusualFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if got := c.fetch("NLST"); got != "folder\r\nlater\r\nout\r\nsetgid\r\nsetuid\r\nsticky\r\nup\r\n" {
+		t.Errorf("not sorted: %q", got)
+	}
 	list, facts := c.fetch("LIST"), "\r\n"+c.fetch("MLSD")
 	for _, want := range []string{
 		"\r\n-rwxr-xr-x 1 ftp ftp            0 ", "drwxrwx--- 1 ", "drwxr-x--- 1 ", " folder -> setgid\r\n", " out -> elsewhere\r\n", " up -> ../home/later\r\n",
