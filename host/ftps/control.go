@@ -37,7 +37,7 @@ type control struct {
 	onlyEPSV  bool     // EPSV ALL was sent
 	named     bool     // USER was
 	last      string   // the command before
-	renames   bool     // if it is RNFR: it found a file
+	renames   bool     // it is RNFR, and found a file
 	curl      curl
 	commands  commands
 
@@ -201,7 +201,7 @@ func (c *control) command(line string) (forLibrary []byte, err error) {
 	if command == "ABOR" && !transfers {
 		code, text = ftpserver.StatusClosingDataConn, textAborted
 	}
-	c.last = command
+	c.last, c.renames = command, false
 	c.curl.hear(command)
 	if code == 0 {
 		c.session.handOver(command)
@@ -232,8 +232,8 @@ func (c *control) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
-	if c.session.asks() == "RNFR" {
-		c.renames = bytes.HasPrefix(p, []byte("350"))
+	if bytes.HasPrefix(p, []byte("350")) { // to RNFR, or REST: no transfer says so
+		c.renames = c.last == "RNFR"
 	}
 	err := c.write(c.mend(p))
 	c.session.replied()

@@ -154,6 +154,7 @@ type dataConn struct {
 	net.Conn
 	session *session
 	port    *passiveListener // that it came by
+	fate    *fate            // of the transfer that took it
 	once    sync.Once
 	tls     *tls.Conn // above it
 	reads   atomic.Int32

@@ -45,8 +45,8 @@ func (sess *session) offered() string {
 	return b.String()
 }
 
-// say is what MLST and MLSD say of a file, up to its name. Its path is absolute.
-func (f *files) say(facts []string, info os.FileInfo, name string) string {
+// factsOf are those of a file, up to its name in the line. Its path is absolute.
+func (f *files) factsOf(facts []string, info os.FileInfo, name string) string {
 	var b strings.Builder
 	for _, fact := range facts {
 		b.WriteString(fact + "=" + f.fact(fact, info, name) + ";")
@@ -81,53 +81,43 @@ func (f *files) fact(fact string, info os.FileInfo, name string) string {
 type right struct {
 	letter string
 	needs  policy.Permissions
+	within bool // for what is in the folder
 }
 
 func fileRights() []right {
-	return []right{{"a", policy.Write}, {"d", policy.DeleteFile}, {"f", policy.Rename}, {"r", policy.Read}, {"w", policy.Write}}
+	return []right{{"a", policy.Write, false}, {"d", policy.DeleteFile, false}, {"f", policy.Rename, false}, {"r", policy.Read, false}, {"w", policy.Write, false}}
 }
 
 func folderRights() []right {
 	return []right{
-		{"c", policy.Write},
-		{"d", policy.DeleteFolder},
-		{"e", policy.Traverse},
-		{"f", policy.Rename},
-		{"l", policy.List},
-		{"m", policy.CreateFolder},
-		{"p", policy.DeleteFile},
+		{"c", policy.Write, true},
+		{"d", policy.DeleteFolder, false},
+		{"e", policy.Traverse, false},
+		{"f", policy.Rename, false},
+		{"l", policy.List, false},
+		{"m", policy.CreateFolder, true},
+		{"p", policy.DeleteFile, true},
 	}
 }
 
 // perm are the letters for what the client may do by its permissions. The file system may still say no, and other rules may be for other names in a folder.
 func (f *files) perm(info os.FileInfo, name string) string {
-	rights := fileRights()
+	rights, may := fileRights(), f.access.At(name)
+	within := may
 	if info.IsDir() {
 		rights = folderRights()
-	}
-	may, fixed := f.access.At(name), name == "/" || f.holdsMount(name)
-	within := may
-	if f.access.HasRules() {
-		within = f.access.At(path.Join(name, "a"))
+		if f.access.HasRules() {
+			within = f.access.At(path.Join(name, "a"))
+		}
+		if name == "/" || f.holdsMount(name) {
+			may &^= policy.DeleteFolder | policy.Rename
+		}
 	}
 	letters := ""
 	for _, r := range rights {
-		switch r.letter {
-		case "c", "m", "p": // what is in the folder
-			if !within.Has(r.needs) {
-				continue
-			}
-		case "d", "f":
-			if fixed {
-				continue
-			}
-			fallthrough
-		default:
-			if !may.Has(r.needs) {
-				continue
-			}
+		if r.within && within.Has(r.needs) || !r.within && may.Has(r.needs) {
+			letters += r.letter
 		}
-		letters += r.letter
 	}
 	return letters
 }
@@ -139,5 +129,5 @@ func (f *files) mlst(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "Listed:\n " + f.say(f.session.chosenFacts(), info, name) + name + "\nEnd", nil
+	return "Listed:\n " + f.factsOf(f.session.chosenFacts(), info, name) + name + "\nEnd", nil
 }

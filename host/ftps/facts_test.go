@@ -24,7 +24,11 @@ func TestFacts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.authority.access = policy.FullAccess().Narrow(policy.Layer{General: policy.FullControl, Rules: []policy.PathRule{rule}})
+	hidden, err := policy.NewPathRule("/hidden*", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.authority.access = policy.FullAccess().Narrow(policy.Layer{General: policy.FullControl, Rules: []policy.PathRule{rule, hidden}})
 	c := f.login()
 	when := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 	for _, folder := range []string{"look", "look/deep"} {
@@ -63,6 +67,12 @@ func TestFacts(t *testing.T) {
 	_ = c.fetch("NLST a*")
 	c.cmd(550, "MLST a*") // a pattern is for LIST and NLST
 
+	if err := os.Symlink("hidden name", filepath.Join(f.home, "peek")); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.fetch("LIST") + c.fetch("MLSD"); strings.Contains(got, "hidden") || !strings.Contains(got, " peek -> elsewhere") {
+		t.Errorf("a link tells the name of what may not be seen: %q", got)
+	}
 	listed := strings.Split(c.fetch("MLSD look"), "\r\n")
 	if !slices.Contains(listed, look+" file") || len(listed) != 3 {
 		t.Errorf("%q", listed)

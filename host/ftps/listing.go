@@ -26,7 +26,7 @@ var errLargeFolder = fmt.Errorf("it holds more than %d files: use MLSD or LIST",
 // the rest of which is read while it is sent.
 func (f *files) list(p place, visible func(name string) bool, virtual []os.FileInfo) ([]os.FileInfo, error) {
 	f.endListing()
-	l := &listing{place: p, visible: visible, entries: virtual}
+	l := &listing{files: f, place: p, visible: visible, entries: virtual}
 	if err := l.open(); err != nil && (len(virtual) == 0 || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
 	}
@@ -72,14 +72,14 @@ func (f *files) takeListing() *listing {
 }
 
 // shown are the entries that are visible.
-func (p place) shown(infos []os.FileInfo, visible func(name string) bool) []os.FileInfo {
+func (l *listing) shown(infos []os.FileInfo) []os.FileInfo {
 	kept := infos[:0]
 	for _, info := range infos {
-		if !visible(info.Name()) {
+		if !l.visible(info.Name()) {
 			continue
 		}
 		if info.Mode()&fs.ModeSymlink != 0 {
-			info = p.link(info)
+			info = l.files.link(l.place, info)
 		}
 		kept = append(kept, info)
 	}
@@ -92,10 +92,11 @@ type link struct {
 	to string
 }
 
-// link reads where a link leads to. What is absolute leads out of the home, by a path of the server.
-func (p place) link(info os.FileInfo) link {
-	to, err := p.root.Readlink(path.Join(p.rel, info.Name()))
-	if err != nil || path.IsAbs(to) || strings.ContainsAny(to, "\r\n") {
+// link reads where a link in a folder leads to. What is outside, by a path of the server, or may not be seen is nobody's business.
+func (f *files) link(folder place, info os.FileInfo) link {
+	to, err := folder.root.Readlink(path.Join(folder.rel, info.Name()))
+	inside := err == nil && !path.IsAbs(to) && filepath.IsLocal(path.Join(folder.rel, to)) && !strings.ContainsAny(to, "\r\n")
+	if !inside || f.access.At(path.Join(folder.name, to)) == 0 {
 		to = elsewhere
 	}
 	return link{info, to}
@@ -142,7 +143,7 @@ func (f *files) lineFormat(folder string) (func(os.FileInfo) string, error) {
 	switch f.session.asks() {
 	case "MLSD":
 		facts := f.session.chosenFacts()
-		return func(i os.FileInfo) string { return f.say(facts, i, path.Join(folder, i.Name())) + i.Name() }, nil
+		return func(i os.FileInfo) string { return f.factsOf(facts, i, path.Join(folder, i.Name())) + i.Name() }, nil
 	case "NLST":
 		below, err := filepath.Rel(f.client.Path(), folder)
 		return func(i os.FileInfo) string { return path.Join(below, i.Name()) }, err
@@ -155,6 +156,7 @@ func (f *files) lineFormat(folder string) (func(os.FileInfo) string, error) {
 
 // listing is a folder on its way to the client.
 type listing struct {
+	files   *files
 	place   place
 	visible func(name string) bool
 	line    func(os.FileInfo) string
@@ -183,7 +185,7 @@ func (l *listing) read() error {
 		return fs.ErrClosed
 	}
 	infos, err := l.dir.Readdir(entriesAtOnce)
-	l.entries = append(l.entries, l.place.shown(infos, l.visible)...)
+	l.entries = append(l.entries, l.shown(infos)...)
 	if err != nil {
 		_ = l.dir.Close()
 		l.dir = nil

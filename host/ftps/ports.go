@@ -195,13 +195,10 @@ func (s *sharedPort) serve() {
 			return
 		case err != nil: // out of file descriptors, for example
 			time.Sleep(10 * time.Millisecond)
-		default:
-			switch {
-			case hungUp(conn): // from a place that somebody has given up
-				_ = conn.Close()
-			case !s.give(conn):
-				s.stranger(conn)
-			}
+		case hungUp(conn): // for a place that somebody has given up
+			_ = conn.Close()
+		case !s.give(conn):
+			s.stranger(conn)
 		}
 	}
 }

@@ -1,15 +1,12 @@
 package ftps
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
@@ -27,6 +24,7 @@ const (
 	textMustBeProtected = "Data connections must be encrypted: PROT P."
 	textHelp            = "FEAT lists the extensions. SITE knows CHMOD, UTIME, PSWD, QUOTA, WHO and HELP."
 	textAborted         = "ABOR: nothing is under way."
+	textCut             = "The data connection was cut."
 )
 
 // reply is what we say to a command. Code 0: it is the library's, which hears only what is here or in takes, and complete.
@@ -61,7 +59,7 @@ func (c *control) reply(command, param string) (code int, text string) {
 		return c.dataPort(command, word)
 	case command == "MLST":
 		return c.mlst(param)
-	case command == "RNTO" && (c.last != "RNFR" || !c.renames):
+	case command == "RNTO" && !c.renames:
 		return ftpserver.StatusBadCommandSequence, "RNFR comes first."
 	case command == "REST":
 		if n, err := strconv.ParseInt(word, 10, 64); err != nil || n < 0 {
@@ -311,39 +309,12 @@ func (c *control) mendRefusal(code, text string) (string, string) {
 	case strings.HasPrefix(text, "SIZE not allowed in ASCII mode"):
 		return code, "SIZE is for TYPE I.\r\n"
 	case code == "425", strings.HasPrefix(text, "Issue during transfer: "):
-		code, text = broken(c.session.whyBroken(), code, text)
+		if end := endingOf(c.session.whyBroken()); end.text != "" {
+			return strconv.Itoa(end.code), end.text + "\r\n"
+		}
 	}
 	if strings.HasPrefix(text, "Issue during transfer: ") && lists(c.session.asks()) {
 		return "451", "The folder can't be read to its end.\r\n"
 	}
 	return code, text
-}
-
-// broken is the reply for what keeps data from moving. Other errors, of files, are the library's to say.
-func broken(why error, code, text string) (string, string) {
-	var noTLS tls.RecordHeaderError
-	var network net.Error
-	switch {
-	case errors.Is(why, errNoData):
-		code, text = "425", "No data connection came."
-	case errors.Is(why, errNotOpen):
-		code, text = "425", "EPSV or PASV comes first."
-	case errors.Is(why, errGivenUp):
-		code, text = "425", "The transfer was given up."
-	case errors.Is(why, errNotResumed):
-		code, text = strconv.Itoa(statusOtherProtocol), "The data connection must resume the TLS session of its control connection."
-	case errors.Is(why, errNoTLS), errors.As(why, &noTLS):
-		code, text = strconv.Itoa(statusNotProtected), "The data connection does not begin with TLS: PROT P."
-	case errors.Is(why, os.ErrDeadlineExceeded):
-		code, text = "426", "The transfer is given up: nothing moved for too long."
-	case errors.Is(why, errCut), errors.Is(why, syscall.ECONNRESET), errors.Is(why, syscall.EPIPE):
-		code, text = "426", "The data connection was cut."
-	case errors.Is(why, errHandshake):
-		code, text = "425", "TLS on the data connection failed."
-	case errors.As(why, &network):
-		code, text = "426", "The data connection was cut."
-	default:
-		return code, text
-	}
-	return code, text + "\r\n"
 }

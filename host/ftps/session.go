@@ -2,7 +2,6 @@ package ftps
 
 import (
 	"crypto/tls"
-	"errors"
 	"io"
 	"maps"
 	"net"
@@ -47,12 +46,11 @@ type session struct {
 	told        bool       // of a refused certificate
 	asked       string     // see asks
 	facts       []string   // of MLST and MLSD; OPTS makes others
-	fate        *fate      // of the transfer
+	fate        *fate      // of the last transfer
 	starting    bool       // a transfer's command is the library's, and it has not said anything of it
 	ends        bool       // see over
 	handshaking bool       // the control connection is about to get TLS, or has it
 	turn        *sync.Cond // of mu: a reply was written, or the session ends
-	noData      error      // why the last transfer had none, or not all
 	unsaid      bool       // a transfer ended and its reply is not written yet
 
 	filesUp, filesDown, received, sent, dataConns, dataResumed atomic.Int64
@@ -61,7 +59,7 @@ type session struct {
 }
 
 func newSession(s *Service, conn net.Conn) *session {
-	sess := &session{service: s, connected: time.Now(), settings: s.settings.Load(), id: uuid.Must(uuid.NewV7()).String(), facts: factNames()}
+	sess := &session{service: s, connected: time.Now(), settings: s.settings.Load(), id: uuid.Must(uuid.NewV7()).String(), facts: factNames(), fate: &fate{}}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		sess.peer = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	}
@@ -261,31 +259,8 @@ func (sess *session) handOver(command string) {
 		sess.mu.Lock()
 		defer sess.mu.Unlock()
 		sess.starting = sess.files != nil
-		sess.noData = errNotOpen // unless it gets further
-		sess.fate = &fate{}
+		sess.fate = &fate{why: errNotOpen} // unless it gets further
 	}
-}
-
-// fate is what happens to one transfer, guarded by its session's lock.
-type fate struct{ aborted, connected bool }
-
-// abort notes that the client wants no more of a transfer, if there is one.
-func (sess *session) abort() {
-	sess.mu.Lock()
-	defer sess.mu.Unlock()
-	if sess.fate == nil || !sess.starting && len(sess.data) == 0 {
-		return
-	}
-	sess.fate.aborted = true
-	if errors.Is(sess.noData, errNotOpen) {
-		sess.noData = errGivenUp
-	}
-}
-
-func (sess *session) transfer() *fate {
-	sess.mu.Lock()
-	defer sess.mu.Unlock()
-	return sess.fate
 }
 
 // asks is the command that the library is about, or we are, also while it is aborted.
@@ -314,9 +289,8 @@ func (sess *session) transferBegins(conn *dataConn) bool {
 		sess.data = map[*dataConn]bool{}
 	}
 	sess.data[conn] = true
-	if sess.fate != nil {
-		sess.fate.connected = true
-	}
+	conn.fate = sess.fate
+	conn.fate.why = nil
 	return true
 }
 
@@ -335,23 +309,10 @@ func (sess *session) transferEnds(conn *dataConn, why error) {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
 	if sess.data[conn] {
-		sess.noData = why
+		conn.fate.why = why
 		delete(sess.data, conn)
 		sess.unsaid = true
 	}
-}
-
-// broke notes why there is no data connection.
-func (sess *session) broke(why error) {
-	sess.mu.Lock()
-	defer sess.mu.Unlock()
-	sess.noData = why
-}
-
-func (sess *session) whyBroken() error {
-	sess.mu.Lock()
-	defer sess.mu.Unlock()
-	return sess.noData
 }
 
 // replied notes that something was written to the client.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -247,60 +246,6 @@ func (f *files) arriving(name string) moved {
 		m.digests[ftpserver.HASHAlgoSHA256] = sha256.New()
 	}
 	return m
-}
-
-// fullness says of an error what is full, if anything is.
-func fullness(err error) events.Reason {
-	switch {
-	case errors.Is(err, errQuota):
-		return events.QuotaExceeded
-	case errors.Is(err, ftpserver.ErrStorageExceeded):
-		return events.DiskFull
-	}
-	return ""
-}
-
-// interruption says why a transfer ended before its end: with its session, or by an error.
-func (sess *session) interruption(of *fate, err error) events.Reason {
-	sess.mu.Lock()
-	why, over, fate := sess.why, sess.ends, *of
-	var conn *dataConn
-	for conn = range sess.data { // there is one at most
-		break
-	}
-	sess.mu.Unlock()
-	if conn != nil {
-		err = errors.Join(err, conn.why())
-	}
-	var noTLS tls.RecordHeaderError
-	var network net.Error
-	switch full := fullness(err); {
-	case full != "":
-		return full
-	case why != "":
-		return why
-	case fate.aborted:
-		return events.TransferAborted
-	case over:
-		return events.ConnectionLost
-	case errors.Is(err, errGivenUp):
-		return events.TransferAborted
-	case !fate.connected:
-		return events.NoDataConnection
-	case errors.Is(err, errNotResumed):
-		return events.NotResumed
-	case errors.Is(err, errNoTLS), errors.As(err, &noTLS):
-		return events.TLSFailed
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return events.DataStalled
-	case errors.Is(err, errCut), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return events.ConnectionLost
-	case errors.Is(err, errHandshake):
-		return events.TLSFailed
-	case errors.Is(err, net.ErrClosed), errors.As(err, &network):
-		return events.ConnectionLost
-	}
-	return events.InternalError
 }
 
 // tell notes the end of a transfer: what it was, or that it ended before its end, and why.
